@@ -1,0 +1,171 @@
+//! The board on which each task writes its part of the status, and from which everyone reads.
+//!
+//! In: parts, by the task that owns them. Out: a [`Status`] in which node state and order of problems are already
+//! derived. Reading never waits for a task: the control API answers from here, whatever hangs.
+//! Not its job: deciding anything but the node's state, which [`crate::status`] derives.
+
+use crate::observed::Container;
+use crate::status::{Explanation, Logs, Node, NodeState, Secret, Service, Status, Volume};
+use jiff::Timestamp;
+use node::problem::Problem;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Who found a problem; each owner replaces its own list and no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// From the handoff.
+    Bootstrap,
+    /// Configuration of the agent itself.
+    Configuration,
+    /// The reconcile loop.
+    Services,
+    /// The secrets task.
+    Secrets,
+    /// The log shipper.
+    Logs,
+}
+
+/// All that is known, before the status is derived from it.
+#[derive(Debug, Clone)]
+struct Parts {
+    node: Node,
+    services: Option<Vec<Service>>,
+    explanations: Vec<Explanation>,
+    containers: Vec<Container>,
+    volumes: Vec<Volume>,
+    secrets: Vec<Secret>,
+    logs: Logs,
+    problems: BTreeMap<Owner, Vec<Problem>>,
+}
+
+/// The board; clones share it.
+#[derive(Debug, Clone)]
+pub struct Board {
+    parts: Arc<watch::Sender<Parts>>,
+}
+
+impl Board {
+    /// A board on which only the node's identity is written.
+    pub fn new(node: Node) -> Board {
+        let parts = Parts {
+            node,
+            services: None,
+            explanations: Vec::new(),
+            containers: Vec::new(),
+            volumes: Vec::new(),
+            secrets: Vec::new(),
+            logs: Logs::default(),
+            problems: BTreeMap::new(),
+        };
+        Board { parts: Arc::new(watch::Sender::new(parts)) }
+    }
+
+    /// What one pass of the reconcile loop found.
+    pub fn publish_services(
+        &self,
+        services: Vec<Service>,
+        explanations: Vec<Explanation>,
+        containers: Vec<Container>,
+        now: Timestamp,
+    ) {
+        self.change(now, |parts| {
+            parts.services = Some(services);
+            parts.explanations = explanations;
+            parts.containers = containers;
+        });
+    }
+
+    /// Replaces the volumes.
+    pub fn publish_volumes(&self, volumes: Vec<Volume>, now: Timestamp) {
+        self.change(now, |parts| parts.volumes = volumes);
+    }
+
+    /// Replaces the secrets.
+    pub fn publish_secrets(&self, secrets: Vec<Secret>, now: Timestamp) {
+        self.change(now, |parts| parts.secrets = secrets);
+    }
+
+    /// Replaces the counters of the log shipper.
+    pub fn publish_logs(&self, logs: Logs, now: Timestamp) {
+        self.change(now, |parts| parts.logs = logs);
+    }
+
+    /// Replaces the problems that `owner` found. One that stood before keeps its `since`.
+    pub fn publish_problems(&self, owner: Owner, problems: Vec<Problem>, now: Timestamp) {
+        self.change(now, |parts| {
+            let before = parts.problems.remove(&owner).unwrap_or_default();
+            let kept = problems.into_iter().map(|mut problem| {
+                let same = |old: &&Problem| old.code == problem.code && old.message == problem.message;
+                if let Some(old) = before.iter().find(same) {
+                    problem.since = old.since;
+                }
+                problem
+            });
+            parts.problems.insert(owner, kept.collect());
+        });
+    }
+
+    /// The status as of the last change.
+    pub fn status(&self) -> Status {
+        let parts = self.parts.borrow();
+        Status {
+            node: parts.node.clone(),
+            services: parts.services.clone().unwrap_or_default(),
+            models: Vec::new(),
+            volumes: parts.volumes.clone(),
+            logs: parts.logs.clone(),
+            secrets: parts.secrets.clone(),
+            problems: parts.problems.values().flatten().cloned().collect(),
+        }
+    }
+
+    /// The reasons of the plan that is in force.
+    pub fn explanations(&self) -> Vec<Explanation> {
+        self.parts.borrow().explanations.clone()
+    }
+
+    /// Our containers as last seen, for the log shipper.
+    pub fn containers(&self) -> Vec<Container> {
+        self.parts.borrow().containers.clone()
+    }
+
+    /// Wakes at every change of the board.
+    pub fn changes(&self) -> Changes {
+        Changes { receiver: self.parts.subscribe() }
+    }
+
+    fn change(&self, now: Timestamp, change: impl FnOnce(&mut Parts)) {
+        self.parts.send_modify(|parts| {
+            change(parts);
+            let state = node_state(parts);
+            if state != parts.node.state {
+                parts.node.state = state;
+                parts.node.since = now;
+            }
+        });
+    }
+}
+
+fn node_state(parts: &Parts) -> NodeState {
+    let problems = parts.problems.values().flatten().any(crate::status::degrades);
+    match &parts.services {
+        _ if problems => NodeState::Degraded,
+        None => NodeState::Starting,
+        Some(services) => crate::status::state_of(services),
+    }
+}
+
+/// A subscription to the board.
+#[derive(Debug)]
+pub struct Changes {
+    receiver: watch::Receiver<Parts>,
+}
+
+impl Changes {
+    /// Waits for the next change since the last call. Cancel safe. `false` when the board is gone.
+    pub async fn next(&mut self) -> bool {
+        self.receiver.changed().await.is_ok()
+    }
+}

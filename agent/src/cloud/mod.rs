@@ -1,0 +1,1 @@
+//! AWS as the agent uses it. Only this folder and `node::cloud` name the AWS SDK.

@@ -1,0 +1,4 @@
+//! The host as the agent sees it: the container engine, systemd, files. The only place that starts commands or names
+//! the engine's client library.
+
+pub mod docker;

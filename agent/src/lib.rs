@@ -1,0 +1,19 @@
+//! The agent: one loop that compares what should run with what runs, and the tasks around it.
+//!
+//! ```text
+//! node.toml + handoff -> desired --+
+//! docker, host, imds --> observed -+-> plan (pure) -> apply -> host, cloud
+//!                                  +-> status -> control API, metrics, sd_notify, journal
+//! ```
+//!
+//! `desired`, `observed`, `plan`, `status`, `control/api` and `logs/batch` are values and pure functions: no I/O, no
+//! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
+
+pub mod board;
+pub mod cloud;
+pub mod engine;
+pub mod health;
+pub mod host;
+pub mod observed;
+pub mod registry;
+pub mod status;

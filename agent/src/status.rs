@@ -1,0 +1,274 @@
+//! The one value that `agentctl`, metrics, systemd's status line and the journal are made from.
+//!
+//! Names and values are the contract of `agentctl status --json`. Times are RFC 3339 in UTC, sizes are bytes.
+
+use jiff::Timestamp;
+use node::problem::Problem;
+use serde::{Deserialize, Serialize};
+
+/// `agentctl status --json`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The node as a whole.
+    pub node: Node,
+    /// In the order of their names.
+    pub services: Vec<Service>,
+    /// Empty until models are supported.
+    pub models: Vec<Model>,
+    /// As bootstrap left them, with what is used now.
+    pub volumes: Vec<Volume>,
+    /// Shipping of logs.
+    pub logs: Logs,
+    /// Names and versions, never values.
+    pub secrets: Vec<Secret>,
+    /// The worst first.
+    pub problems: Vec<Problem>,
+}
+
+/// The node as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// `[node] name`, or what stands for it.
+    pub name: String,
+    /// `i-…`; empty while unknown.
+    pub instance_id: String,
+    /// Empty while unknown.
+    pub instance_type: String,
+    /// Empty while unknown.
+    pub region: String,
+    /// Empty while unknown.
+    pub availability_zone: String,
+    /// Derived from the rest.
+    pub state: NodeState,
+    /// Since when it is in that state.
+    pub since: Timestamp,
+    /// The agent's version.
+    pub version: String,
+    /// The kernel's boot id.
+    pub boot: String,
+}
+
+/// Whether the node does its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// Some service has not passed its health gate since the agent started, and nothing has failed.
+    Starting,
+    /// Every service runs and passes, no problem stands.
+    Ready,
+    /// Something that should work does not.
+    Degraded,
+    /// The node is being emptied.
+    Draining,
+}
+
+/// One service of node.toml.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// `[services.NAME]`
+    pub name: String,
+    /// What it is doing.
+    pub state: ServiceState,
+    /// What its gate says.
+    pub health: HealthState,
+    /// The reference of node.toml.
+    pub image: String,
+    /// The digest that runs, as the registry gave it for the reference.
+    pub digest: Option<String>,
+    /// The container that serves.
+    pub container_id: Option<String>,
+    /// Since when it is in `state`.
+    pub since: Timestamp,
+    /// Restarts by the agent since the agent started.
+    pub restarts: u32,
+    /// Where it stands with updates.
+    pub update: UpdateStatus,
+}
+
+/// What a service is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceState {
+    /// For another service, a volume, a secret, the engine or the registry.
+    Waiting,
+    /// The image is on its way.
+    Pulling,
+    /// The container runs and has not passed its gate yet.
+    Starting,
+    /// It runs and its gate does not object.
+    Running,
+    /// It runs and its gate says no.
+    Unhealthy,
+    /// It ended and will be started again.
+    Restarting,
+    /// A new image or specification takes its place.
+    Updating,
+    /// Stopped on purpose.
+    Stopped,
+    /// Nothing runs and the next try is far off.
+    Failed,
+}
+
+/// What the gate of a service says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthState {
+    /// Yes.
+    Passing,
+    /// No.
+    Failing,
+    /// It could not be asked, or not often enough yet.
+    Unknown,
+    /// Nothing runs that could be asked.
+    None,
+}
+
+/// Where a service stands with updates.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateStatus {
+    /// The state.
+    pub state: UpdateState,
+    /// Digest that would replace the running one.
+    pub candidate: Option<String>,
+    /// Why it is in this state, one line.
+    pub reason: Option<String>,
+    /// When the registry last answered.
+    pub checked_at: Option<Timestamp>,
+}
+
+/// States of an update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateState {
+    /// What runs is what the reference names.
+    Current,
+    /// Something newer is there and not taken yet.
+    Available,
+    /// Something newer is there and a rule says later.
+    Waiting,
+    /// The switch is under way.
+    Updating,
+    /// The last switch failed and the old image runs again.
+    RolledBack,
+    /// What the reference names is known to be bad.
+    Quarantined,
+    /// Held by an operator.
+    Held,
+}
+
+/// A model (not in this version; the shape is fixed).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Name and tag.
+    pub name: String,
+    /// Manifest digest.
+    pub digest: Option<String>,
+    /// Bytes.
+    pub size_bytes: Option<u64>,
+    /// `absent|pulling|present|loaded|failed`
+    pub state: String,
+    /// 0 to 1.
+    pub progress: Option<f64>,
+    /// Whether it is wholly on the GPU.
+    pub on_gpu: Option<bool>,
+}
+
+/// One volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// `[volumes.NAME]`
+    pub name: String,
+    /// `vol-…`
+    pub volume_id: Option<String>,
+    /// Block device.
+    pub device: Option<String>,
+    /// Mount point.
+    pub mount: String,
+    /// What is on it.
+    pub filesystem: Option<String>,
+    /// Size of the file system while mounted.
+    pub size_bytes: Option<u64>,
+    /// Bytes in use while mounted.
+    pub used_bytes: Option<u64>,
+}
+
+/// Shipping of logs, since the agent started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Logs {
+    /// Accepted by CloudWatch Logs.
+    pub events_shipped: u64,
+    /// Given up, with the reason in the journal.
+    pub events_dropped: u64,
+    /// Message bytes accepted.
+    pub bytes_shipped: u64,
+    /// Read and not accepted yet.
+    pub backlog_bytes: u64,
+    /// Age of the oldest of these, 0 with no backlog.
+    pub oldest_unshipped_seconds: u64,
+}
+
+/// One secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// `[secrets.NAME]`
+    pub name: String,
+    /// Version in use.
+    pub version_id: Option<String>,
+    /// When it was fetched.
+    pub fetched_at: Option<Timestamp>,
+}
+
+/// Why a service does not do what one might expect of it, for `agentctl explain`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// `[services.NAME]`
+    pub service: String,
+    /// Which health gate is in force, in words.
+    pub gate: String,
+    /// The reasons of the plan that is in force.
+    pub reasons: Vec<Reason>,
+    /// Digests that are never tried again, with their causes.
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// One reason of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// One line: what is (not) done and why.
+    pub text: String,
+    /// Until when, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// A digest that failed its gate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quarantined {
+    /// The digest.
+    pub digest: String,
+    /// When it failed.
+    pub at: Timestamp,
+    /// What failed, one line.
+    pub cause: String,
+    /// The last lines that the container wrote.
+    pub last_log_lines: Vec<String>,
+}
+
+/// What the services alone say of the node: degraded when one fails, starting while one is on its way, else ready.
+pub fn state_of(services: &[Service]) -> NodeState {
+    let any = |states: &[ServiceState]| services.iter().any(|service| states.contains(&service.state));
+    if any(&[ServiceState::Failed, ServiceState::Unhealthy, ServiceState::Restarting]) {
+        NodeState::Degraded
+    } else if any(&[ServiceState::Waiting, ServiceState::Pulling, ServiceState::Starting]) {
+        NodeState::Starting
+    } else {
+        NodeState::Ready
+    }
+}
+
+/// The code of the one problem that leaves a node ready: an update was rolled back, and the old image serves.
+pub const ROLLED_BACK: &str = "update_rolled_back";
+
+/// Whether a node with this problem is degraded. After a roll-back it does its job, only not with the newest image.
+pub fn degrades(problem: &Problem) -> bool {
+    problem.code != ROLLED_BACK
+}
