@@ -15,6 +15,7 @@ pub mod cloud;
 pub mod engine;
 pub mod health;
 pub mod host;
+pub mod logs;
 pub mod observed;
 pub mod registry;
 pub mod status;
