@@ -11,6 +11,8 @@
 
 pub mod board;
 pub mod cloud;
+pub mod command;
+pub mod control;
 pub mod engine;
 pub mod health;
 pub mod host;
