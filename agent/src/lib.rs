@@ -13,6 +13,7 @@ pub mod board;
 pub mod cloud;
 pub mod command;
 pub mod control;
+pub mod ctl;
 pub mod engine;
 pub mod health;
 pub mod host;
