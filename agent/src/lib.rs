@@ -12,6 +12,9 @@
 pub mod bell;
 pub mod board;
 pub mod cloud;
+pub mod command;
+pub mod control;
+pub mod ctl;
 pub mod engine;
 pub mod health;
 pub mod host;
