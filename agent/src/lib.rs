@@ -12,9 +12,13 @@
 pub mod bell;
 pub mod board;
 pub mod cloud;
+pub mod command;
+pub mod control;
+pub mod ctl;
 pub mod engine;
 pub mod health;
 pub mod host;
+pub mod logs;
 pub mod observed;
 pub mod registry;
 pub mod status;
