@@ -9,8 +9,12 @@
 //! `desired`, `observed`, `plan`, `status`, `control/api` and `logs/batch` are values and pure functions: no I/O, no
 //! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
 
+pub mod bell;
 pub mod board;
 pub mod cloud;
+pub mod command;
+pub mod control;
+pub mod ctl;
 pub mod engine;
 pub mod health;
 pub mod host;
