@@ -10,10 +10,18 @@
 //! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
 
 pub mod board;
+pub mod clock;
 pub mod cloud;
+pub mod desired;
 pub mod engine;
 pub mod health;
+pub mod history;
 pub mod host;
 pub mod observed;
+pub mod outcome;
+pub mod plan;
 pub mod registry;
 pub mod status;
+
+#[cfg(test)]
+mod simulation;
