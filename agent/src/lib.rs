@@ -11,14 +11,22 @@
 
 pub mod bell;
 pub mod board;
+pub mod clock;
 pub mod cloud;
 pub mod command;
 pub mod control;
 pub mod ctl;
+pub mod desired;
 pub mod engine;
 pub mod health;
+pub mod history;
 pub mod host;
 pub mod logs;
 pub mod observed;
+pub mod outcome;
+pub mod plan;
 pub mod registry;
 pub mod status;
+
+#[cfg(test)]
+mod simulation;
