@@ -9,6 +9,7 @@
 //! `desired`, `observed`, `plan`, `status`, `control/api` and `logs/batch` are values and pure functions: no I/O, no
 //! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
 
+pub mod bell;
 pub mod board;
 pub mod cloud;
 pub mod command;
@@ -18,6 +19,7 @@ pub mod engine;
 pub mod health;
 pub mod heartbeat;
 pub mod host;
+pub mod logs;
 pub mod observed;
 pub mod publish;
 pub mod registry;
