@@ -108,7 +108,10 @@ pub async fn watchdog(heartbeat: Heartbeat, patience: Duration, shutdown: Cancel
         if alive {
             systemd::notify(&Message::Alive);
         } else if fed {
-            tracing::error!("the loop has not turned for {} s; the watchdog will restart the agent", age.as_secs());
+            tracing::error!(
+                "the loop has not turned for {} s; the watchdog will restart the agent",
+                age.as_secs()
+            );
         }
         fed = alive;
     }

@@ -101,8 +101,7 @@ impl<S: SecretSource> Refresh<S> {
                 Ok(current) => (current, None),
                 Err(error) => (None, Some(unreadable(&error, now))),
             };
-            let (version_id, fetched_at) =
-                current.map(|value| (value.version_id, value.fetched_at)).unzip();
+            let (version_id, fetched_at) = current.map(|value| (value.version_id, value.fetched_at)).unzip();
             (name.clone(), Entry { secret: secret.clone(), version_id, fetched_at, failures: 0, problem })
         });
         let entries = entries.collect();
@@ -196,7 +195,8 @@ impl<S: SecretSource> Refresh<S> {
             None => INTERVAL + jitter(seed, round),
             Some(failures) => {
                 let doubled = FIRST_RETRY * 2_u32.saturating_pow(failures.saturating_sub(1).min(8));
-                doubled.min(INTERVAL) + jitter(seed, round).mul_f64(doubled.min(INTERVAL).div_duration_f64(INTERVAL))
+                doubled.min(INTERVAL)
+                    + jitter(seed, round).mul_f64(doubled.min(INTERVAL).div_duration_f64(INTERVAL))
             }
         }
     }

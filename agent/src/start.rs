@@ -61,7 +61,9 @@ impl HandoffError {
     /// Stable code for `problems[]`.
     pub fn code(&self) -> &'static str {
         match self {
-            HandoffError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => "handoff_missing",
+            HandoffError::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                "handoff_missing"
+            }
             HandoffError::Stale { .. } => "handoff_stale",
             _ => "handoff_unreadable",
         }
@@ -82,7 +84,8 @@ pub fn boot_id() -> io::Result<String> {
 /// The handoff of this boot.
 pub fn read_handoff(paths: &Paths, boot_id: &str) -> Result<Handoff, HandoffError> {
     let path = paths.handoff();
-    let text = std::fs::read(&path).map_err(|source| HandoffError::Unreadable { path: path.clone(), source })?;
+    let text =
+        std::fs::read(&path).map_err(|source| HandoffError::Unreadable { path: path.clone(), source })?;
     parse_handoff(&text, &path, boot_id)
 }
 
@@ -116,8 +119,8 @@ pub fn standing_problems(handoff: &Handoff) -> Vec<Problem> {
 pub fn read_configuration(paths: &Paths, named: Option<&Path>) -> Result<Draft, LoadError> {
     let Some(path) = named else { return Draft::read(paths) };
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| LoadError::Read { path: name.clone(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
     Ok(Draft::parse(vec![Source { name, text }])?)
 }
 

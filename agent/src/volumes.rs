@@ -45,8 +45,7 @@ impl Volumes {
         loop {
             // Cancelling a look loses one look.
             let looked = shutdown.run_until_cancelled(self.look(&mut pending)).await;
-            if looked.is_none()
-                || shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none()
+            if looked.is_none() || shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none()
             {
                 return;
             }

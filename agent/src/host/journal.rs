@@ -102,7 +102,8 @@ impl<S: Subscriber + for<'lookup> LookupSpan<'lookup>> Layer<S> for Journal {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        let scope = context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root);
+        let scope =
+            context.event_scope(event).into_iter().flat_map(tracing_subscriber::registry::Scope::from_root);
         for span in scope {
             if let Some(outer) = span.extensions().get::<Fields>() {
                 fields.0.extend(outer.0.clone());
