@@ -44,6 +44,7 @@ impl std::error::Error for BaseError {}
 
 impl Base {
     /// The image in `cache`, made now if it is not there; `progress` hears one line a stage.
+    /// It downloads: the calling thread must still be in the host's network.
     pub fn prepare(cache: &Path, mut progress: impl FnMut(&str)) -> Result<Base, BaseError> {
         let cache = cache.canonicalize().or_else(|_| fs::create_dir_all(cache).and(cache.canonicalize()));
         let cache = cache.map_err(|why| BaseError { doing: "cache directory".to_owned(), why })?;

@@ -5,6 +5,8 @@
 //! (mounts, loop devices, namespace, control groups, processes) goes when it is dropped, by its own id.
 //! Not its job: the cloud around it (`local_cloud`) and what is asserted (the suites).
 
+#![expect(clippy::disallowed_methods, reason = "the harness drives the host: commands, files, clock")]
+
 mod base;
 mod network;
 mod volume;
@@ -213,7 +215,7 @@ impl Instance {
             if let Some(pid) = list.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
                 return Ok(pid);
             }
-            crate::wait::pause();
+            pause();
         }
         Err(self.boot_failure("no process appeared inside"))
     }
@@ -226,7 +228,7 @@ impl Instance {
             if answer.status.success() && answer.stdout.contains("Version=") {
                 return Ok(());
             }
-            crate::wait::pause();
+            pause();
         }
         Err(self.boot_failure("systemd does not answer inside"))
     }
@@ -238,7 +240,6 @@ impl Instance {
     /// Stops and starts the machine, as a reboot of the instance does: `/run` is new, the disks stay.
     pub fn reboot(&mut self, description: &Description) -> io::Result<()> {
         self.stop_machine();
-        self.network = InstanceNetwork::create(&self.id)?;
         self.machine = start_machine(&self.directory, &self.network, description)?;
         self.leader = self.wait_for_leader()?;
         self.wait_for_systemd()
@@ -254,11 +255,10 @@ impl Instance {
             if matches!(self.machine.try_wait(), Ok(Some(_)) | Err(_)) {
                 break;
             }
-            crate::wait::pause();
+            pause();
         }
         let _ = self.machine.kill();
         let _ = self.machine.wait();
-        self.network.remove();
     }
 }
 
@@ -268,6 +268,7 @@ impl Drop for Instance {
             return;
         }
         self.stop_machine();
+        self.network.remove();
         dismantle(&self.directory, &self.id);
     }
 }
@@ -352,6 +353,11 @@ fn remove_control_groups(group: &Path) {
         }
     }
     let _ = fs::remove_dir(group);
+}
+
+/// Between two looks at a condition that announces itself in no other way.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// Runs a program of the host; its own words are the error.
