@@ -25,6 +25,7 @@ pub mod logs;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod registries;
 pub mod registry;
 pub mod status;
 
