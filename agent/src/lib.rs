@@ -19,15 +19,20 @@ pub mod ctl;
 pub mod desired;
 pub mod engine;
 pub mod health;
+pub mod heartbeat;
 pub mod history;
 pub mod host;
 pub mod logs;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod publish;
 pub mod registries;
 pub mod registry;
+pub mod secrets;
+pub mod start;
 pub mod status;
+pub mod volumes;
 
 #[cfg(test)]
 mod simulation;
