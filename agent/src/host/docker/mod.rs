@@ -8,6 +8,8 @@ mod containers;
 mod create_body;
 mod events;
 mod exec;
+mod frames;
+mod logs;
 mod pull;
 mod refusal;
 mod tail;
