@@ -11,6 +11,7 @@ use node::config::settings::{Health, ImageReference, ImageVersion, Network, Prob
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -22,26 +23,29 @@ const PASSWORD: &str = "correct horse";
 /// Long enough on a busy machine; only a failing test waits that long.
 const PLENTY: Duration = Duration::from_secs(60);
 
-pub struct Bench {
-    pub daemon: DockerDaemon,
-    pub docker: Docker,
+pub(crate) struct Bench {
+    pub(crate) daemon: DockerDaemon,
+    pub(crate) docker: Docker,
     /// Of the image in the registry, which the engine does not have at first.
-    pub digest: String,
+    pub(crate) digest: String,
     _registry: Registry,
 }
 
-/// `docker-registry` of Debian.
-struct Registry(Child);
+/// `docker-registry` of Debian, with its files.
+struct Registry {
+    process: Child,
+    _directory: tempfile::TempDir,
+}
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
 impl Bench {
-    pub fn start() -> io::Result<Bench> {
+    pub(crate) fn start() -> io::Result<Bench> {
         let daemon = DockerDaemon::start()?;
         let registry = start_registry(&daemon)?;
         let docker = Docker::connect(Some(&daemon.docker_host())).map_err(io::Error::other)?;
@@ -51,7 +55,7 @@ impl Bench {
     }
 
     /// Makes an image of busybox with these instructions, pushes it, and leaves the engine without it.
-    pub fn publish(&self, repository: &str, instructions: &[&str]) -> io::Result<String> {
+    pub(crate) fn publish(&self, repository: &str, instructions: &[&str]) -> io::Result<String> {
         let name = format!("{REGISTRY}/{repository}:latest");
         let mut arguments = vec!["import", "--change", "ENV PATH=/bin"];
         arguments.extend(instructions.iter().flat_map(|instruction| ["--change", instruction]));
@@ -63,7 +67,7 @@ impl Bench {
         digest.map(str::to_owned).ok_or_else(|| io::Error::other(format!("no digest in: {pushed}")))
     }
 
-    pub fn spec(&self, service: &str, generation: u64, command: &[&str]) -> ContainerSpec {
+    pub(crate) fn spec(&self, service: &str, generation: u64, command: &[&str]) -> ContainerSpec {
         ContainerSpec {
             service: service.to_owned(),
             settings: settings(command),
@@ -76,14 +80,14 @@ impl Bench {
     }
 
     /// Pulls the image that [`Bench::spec`] wants, unless it is there.
-    pub async fn have_image(&self) {
+    pub(crate) async fn have_image(&self) {
         let image = reference("app");
         let pulled = self.docker.pull(&image, &self.digest, Some(login(PASSWORD)), &|_| {}).await;
         pulled.expect("the image is pulled");
     }
 
     /// Makes and starts a container; returns its id.
-    pub async fn run(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+    pub(crate) async fn run(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         self.have_image().await;
         let id = self.docker.create(spec).await?;
         self.docker.start(&id).await?;
@@ -91,13 +95,13 @@ impl Bench {
     }
 
     /// Our container of that name, if the engine has it.
-    pub async fn find(&self, name: &str) -> Option<Container> {
+    pub(crate) async fn find(&self, name: &str) -> Option<Container> {
         let containers = self.docker.containers().await.expect("a list of containers");
         containers.into_iter().find(|container| container.name == name)
     }
 
     /// Waits until the container of that name is in a state that `reached` accepts; wakes with the engine's events.
-    pub async fn wait_for(&self, name: &str, reached: impl Fn(&ContainerState) -> bool) -> Container {
+    pub(crate) async fn wait_for(&self, name: &str, reached: impl Fn(&ContainerState) -> bool) -> Container {
         let waiting = async {
             loop {
                 match self.find(name).await {
@@ -110,7 +114,7 @@ impl Bench {
     }
 
     /// Removes every container, ours or not.
-    pub fn clear(&self) -> io::Result<()> {
+    pub(crate) fn clear(&self) -> io::Result<()> {
         let ids = self.daemon.docker(&["ps", "--all", "--quiet"], b"")?;
         if ids.is_empty() {
             return Ok(());
@@ -121,22 +125,22 @@ impl Bench {
 }
 
 /// `future`, which a failing test does not wait for in vain.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(PLENTY, future).await {
         Ok(value) => value,
         Err(_) => panic!("waited {PLENTY:?} in vain for {what}"),
     }
 }
 
-pub fn login(password: &str) -> Login {
+pub(crate) fn login(password: &str) -> Login {
     Login { username: "node".to_owned(), password: password.to_owned().into() }
 }
 
-pub fn right_login() -> Login {
+pub(crate) fn right_login() -> Login {
     login(PASSWORD)
 }
 
-pub fn reference(repository: &str) -> ImageReference {
+pub(crate) fn reference(repository: &str) -> ImageReference {
     ImageReference {
         registry: REGISTRY.to_owned(),
         repository: repository.to_owned(),
@@ -144,7 +148,7 @@ pub fn reference(repository: &str) -> ImageReference {
     }
 }
 
-pub fn health(probe: Probe) -> Health {
+pub(crate) fn health(probe: Probe) -> Health {
     Health {
         probe,
         interval: Duration::from_secs(1),
@@ -184,6 +188,8 @@ fn busybox_root() -> io::Result<Vec<u8>> {
     for folder in ["tmp", "www", "etc", "run"] {
         fs::create_dir(root.path().join(folder))?;
     }
+    // As every base image has it; an engine's tmpfs takes the mode from there.
+    fs::set_permissions(root.path().join("tmp"), fs::Permissions::from_mode(0o1777))?;
     fs::write(root.path().join("www/index.html"), "welcome\n")?;
     fs::copy("/bin/busybox", bin.join("busybox"))?;
     for applet in
@@ -197,9 +203,8 @@ fn busybox_root() -> io::Result<Vec<u8>> {
 
 /// Starts the registry and gives the `docker` program its password.
 fn start_registry(daemon: &DockerDaemon) -> io::Result<Registry> {
-    let directory = daemon.directory().join("registry");
-    fs::create_dir_all(&directory)?;
-    let place = |name: &str| directory.join(name).display().to_string();
+    let directory = tempfile::tempdir()?;
+    let place = |name: &str| directory.path().join(name).display().to_string();
     fs::write(place("htpasswd"), HTPASSWD)?;
     let configuration = format!(
         "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\n\
@@ -210,7 +215,8 @@ fn start_registry(daemon: &DockerDaemon) -> io::Result<Registry> {
     fs::write(place("config.yml"), configuration)?;
     let mut command = Command::new("docker-registry");
     command.args(["serve", &place("config.yml")]).stdin(Stdio::null()).stdout(Stdio::null());
-    let registry = Registry(command.stderr(fs::File::create(place("log"))?).spawn()?);
+    let process = command.stderr(fs::File::create(place("log"))?).spawn()?;
+    let registry = Registry { process, _directory: directory };
     // The engine's own retries cover the moment until it listens; a login asks for it at once.
     let mut tries = 100;
     let arguments = ["login", "--username", "node", "--password-stdin", REGISTRY];

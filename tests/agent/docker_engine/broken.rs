@@ -10,10 +10,11 @@ use agent::status::HealthState;
 use node::config::settings::Probe;
 use node::fault::one_line;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
-pub const SITUATIONS: &[Situation] = &[
+pub(crate) const SITUATIONS: &[Situation] = &[
     ("no_engine_at_all", no_engine_at_all),
     ("a_hanging_engine_is_unknown_not_gone", a_hanging_engine_is_unknown_not_gone),
     ("an_engine_that_comes_back_is_noticed", an_engine_that_comes_back_is_noticed),
@@ -27,7 +28,6 @@ fn no_engine_at_all(_: &mut Bench, runtime: &Runtime) {
     assert!(one_line(&error).starts_with(said), "{}", one_line(&error));
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time that a deadline takes is what is tested")]
 fn a_hanging_engine_is_unknown_not_gone(bench: &mut Bench, runtime: &Runtime) {
     let probe = Probe::Exec(vec!["id".to_owned()]);
     runtime.block_on(async {

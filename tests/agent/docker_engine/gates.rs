@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-pub const SITUATIONS: &[Situation] = &[
+pub(crate) const SITUATIONS: &[Situation] = &[
     ("an_http_gate_over_the_bridge", an_http_gate_over_the_bridge),
     ("a_gate_by_command", a_gate_by_command),
     ("the_images_own_healthcheck", the_images_own_healthcheck),
@@ -23,7 +23,7 @@ fn probers(bench: &Bench) -> Health<Docker> {
 }
 
 /// Watches the container of that name as the loop does: looks again whenever the engine or a verdict changes.
-pub async fn verdict(
+pub(crate) async fn verdict(
     bench: &Bench,
     probers: &Health<Docker>,
     name: &str,

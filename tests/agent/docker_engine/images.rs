@@ -8,7 +8,7 @@ use node::config::settings::ImageReference;
 use std::sync::Mutex;
 use tokio::runtime::Runtime;
 
-pub const SITUATIONS: &[Situation] = &[
+pub(crate) const SITUATIONS: &[Situation] = &[
     ("a_refused_pull_says_why", a_refused_pull_says_why),
     ("a_pull_brings_the_image_and_shows_progress", a_pull_brings_the_image_and_shows_progress),
     ("an_image_with_a_healthcheck_is_known_as_such", an_image_with_a_healthcheck_is_known_as_such),

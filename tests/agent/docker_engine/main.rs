@@ -16,11 +16,11 @@ use bench::Bench;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::time::Instant;
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 /// A name and what happens.
-pub type Situation = (&'static str, fn(&mut Bench, &Runtime));
+pub(crate) type Situation = (&'static str, fn(&mut Bench, &Runtime));
 
 fn main() -> ExitCode {
     if !nix::unistd::Uid::effective().is_root() {
