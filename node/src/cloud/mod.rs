@@ -6,7 +6,10 @@
 //! the path, and no call is without a deadline.
 
 mod credentials;
+pub mod failure;
 pub mod secrets_manager;
+#[cfg(test)]
+mod tests;
 
 pub use credentials::{NodeCredentials, RoleError};
 
