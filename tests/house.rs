@@ -34,7 +34,8 @@ fn product_code() -> Vec<(String, String)> {
         .map(|path| {
             let text = fs::read_to_string(&path).expect("a readable source file");
             let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
-            let code = code.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+            let code =
+                code.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
             (path.strip_prefix(&root).expect("inside").to_string_lossy().into_owned(), code)
         })
         .collect()
@@ -78,8 +79,19 @@ fn outside_libraries_are_named_only_where_architecture_says() {
 #[test]
 fn pure_modules_do_no_input_or_output_read_no_clock_and_do_not_log() {
     let forbidden = [
-        "std::fs", "std::process", "std::env", "std::net::Tcp", "std::thread", "tokio::", "async fn", ".await",
-        "tracing::", "::now()", "println!", "reqwest::", "File::open",
+        "std::fs",
+        "std::process",
+        "std::env",
+        "std::net::Tcp",
+        "std::thread",
+        "tokio::",
+        "async fn",
+        ".await",
+        "tracing::",
+        "::now()",
+        "println!",
+        "reqwest::",
+        "File::open",
     ];
     let files = product_code();
     let mut offences = Vec::new();
@@ -100,7 +112,8 @@ fn pure_modules_do_no_input_or_output_read_no_clock_and_do_not_log() {
 
 /// The agent's modules that a file imports, taken from its `crate::…` paths.
 fn imports(code: &str) -> BTreeSet<String> {
-    let name = |rest: &str| rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("").to_owned();
+    let name =
+        |rest: &str| rest.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or("").to_owned();
     let mut found = BTreeSet::new();
     for (_, rest) in code.match_indices("crate::").map(|(at, word)| (at, &code[at + word.len()..])) {
         match rest.strip_prefix('{') {
@@ -138,7 +151,8 @@ fn imports_between_the_modules_of_the_agent_go_the_way_of_architecture() {
             continue;
         };
         let used = imports(&code);
-        let wrong = used.iter().filter(|name| modules.contains(*name) && **name != module && !may.contains(*name));
+        let wrong =
+            used.iter().filter(|name| modules.contains(*name) && **name != module && !may.contains(*name));
         offences.extend(wrong.map(|name| format!("{path} imports {name}")));
     }
     report("an import goes against the data flow", &offences);
@@ -172,7 +186,9 @@ fn files_are_short_and_named_for_what_they_hold() {
         }
         let vague = ["util", "common", "manager", "helper", "misc"];
         let name = path.rsplit('/').next().unwrap_or_default();
-        offences.extend(vague.iter().filter(|word| name.contains(**word)).map(|word| format!("{path}: `{word}`")));
+        offences.extend(
+            vague.iter().filter(|word| name.contains(**word)).map(|word| format!("{path}: `{word}`")),
+        );
     }
     report("a file is too long or has a vague name", &offences);
 }

@@ -26,10 +26,14 @@ pub mod logs;
 pub mod observed;
 pub mod outcome;
 pub mod plan;
+pub mod publish;
 pub mod reconcile;
 pub mod registry;
+pub mod secrets;
+pub mod start;
 pub mod status;
 pub mod updates;
+pub mod volumes;
 
 #[cfg(test)]
 mod simulation;

@@ -56,10 +56,11 @@ fn know(session: &Session, answer: Result<Status, ClientError>) -> (Option<Known
         Err(error) => error,
     };
     let reason = with_hint(&error);
-    output::note(&reason);
-    let last = read_last(&session.paths.last_status());
-    let known = last.map(|(status, written_at)| Known { status, stale: Some(Stale { written_at, reason }) });
-    (known.ok(), exit::UNREACHABLE)
+    let Ok((status, written_at)) = read_last(&session.paths.last_status()) else {
+        output::note(&reason);
+        return (None, exit::UNREACHABLE);
+    };
+    (Some(Known { status, stale: Some(Stale { written_at, reason }) }), exit::UNREACHABLE)
 }
 
 fn read_last(path: &Path) -> io::Result<(Status, Timestamp)> {

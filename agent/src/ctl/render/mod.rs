@@ -4,3 +4,6 @@ pub mod explain;
 pub mod status;
 mod table;
 pub mod text;
+
+#[cfg(test)]
+mod tests;
