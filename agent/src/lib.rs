@@ -11,19 +11,27 @@
 
 pub mod bell;
 pub mod board;
+pub mod clock;
 pub mod cloud;
 pub mod command;
 pub mod control;
 pub mod ctl;
+pub mod desired;
 pub mod engine;
 pub mod health;
 pub mod heartbeat;
+pub mod history;
 pub mod host;
 pub mod logs;
 pub mod observed;
+pub mod outcome;
+pub mod plan;
 pub mod publish;
 pub mod registry;
 pub mod secrets;
 pub mod start;
 pub mod status;
 pub mod volumes;
+
+#[cfg(test)]
+mod simulation;
