@@ -8,6 +8,7 @@ mod containers;
 mod create_body;
 mod events;
 mod exec;
+mod output;
 mod pull;
 mod refusal;
 mod tail;
