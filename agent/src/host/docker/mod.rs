@@ -6,6 +6,7 @@
 
 mod containers;
 mod create_body;
+mod distribution;
 mod events;
 mod exec;
 mod output;
