@@ -9,6 +9,8 @@ mod create_body;
 mod distribution;
 mod events;
 mod exec;
+mod frames;
+mod logs;
 mod output;
 mod pull;
 mod refusal;
