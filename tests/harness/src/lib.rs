@@ -1,3 +1,4 @@
 //! What the suites and the demo drive whole programs with.
 
+pub mod docker_daemon;
 pub mod instance;

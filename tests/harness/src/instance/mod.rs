@@ -287,7 +287,8 @@ fn mount_root(base: &Base, directory: &Path) -> io::Result<()> {
 fn furnish(root: &Path, id: &str, description: &Description) -> io::Result<()> {
     let write = |path: &str, content: &str| base::write_file(root, path, content.as_bytes(), 0o644);
     write("etc/hostname", &format!("{id}\n"))?;
-    let names = description.hosts.iter().map(|name| format!("{OUTSIDE_ADDRESS} {name}\n")).collect::<String>();
+    let names =
+        description.hosts.iter().map(|name| format!("{OUTSIDE_ADDRESS} {name}\n")).collect::<String>();
     write("etc/hosts", &format!("127.0.0.1 localhost\n127.0.1.1 {id}\n{names}"))?;
     let pairs = description.environment.iter().map(|(name, value)| format!("\"{name}={value}\" "));
     let pairs = pairs.collect::<String>();
