@@ -118,7 +118,7 @@ pub(crate) struct Agent {
     pub(crate) stop: CancellationToken,
     /// Volumes as bootstrap hands them over.
     pub(crate) volumes: watch::Receiver<Vec<handoff::Volume>>,
-    pub(crate) commands: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Command>,
     settings: watch::Sender<Option<Arc<Settings>>>,
     boot_id: String,
     /// Each gives its name when it ends.
@@ -177,6 +177,12 @@ impl Agent {
             task.await;
             name
         });
+    }
+
+    /// What operators ask, for the loop; whoever asks before gets it answered then.
+    pub(crate) fn take_commands(&mut self) -> mpsc::Receiver<Command> {
+        let (_, nobody) = mpsc::channel(1);
+        std::mem::replace(&mut self.commands, nobody)
     }
 
     /// Finds out who the instance is, for as long as it takes; `None` when it is told to stop before.

@@ -11,7 +11,6 @@ mod events;
 mod exec;
 mod frames;
 mod logs;
-mod output;
 mod pull;
 mod refusal;
 mod tail;
