@@ -10,6 +10,7 @@
 #![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
 
 use crate::cloud::ecr::Ecr;
+use crate::cloud::logs::CloudWatchLogs;
 use crate::desired::Desired;
 use crate::health::{Clock, Health};
 use crate::history;
@@ -17,10 +18,10 @@ use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
 use crate::run::Agent;
 use crate::secrets::{Refresh, Versions};
-use crate::{apply, updates};
+use crate::{apply, logs, updates};
 use jiff::Timestamp;
 use node::cloud::secrets_manager::SecretsManager;
-use node::config::Settings;
+use node::config::{Settings, settings};
 use node::handoff;
 use node::identity::Facts;
 use node::secrets::Store;
@@ -46,6 +47,9 @@ pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &F
         store.clone(),
     );
     services(agent, facts, desired, Arc::new(registries), store);
+    if let Some(logs) = &settings.logs {
+        shipping(agent, facts, logs.clone(), CloudWatchLogs::new(&cloud, logs.retention_days));
+    }
 }
 
 fn secrets(
@@ -138,4 +142,17 @@ fn services(
         shutdown: agent.stop.clone(),
     };
     agent.spawn("reconcile", reconcile::run(outside, inputs));
+}
+
+fn shipping(agent: &mut Agent, facts: &Facts, settings: settings::Logs, sink: CloudWatchLogs) {
+    let shipper = logs::Shipper {
+        board: agent.board.clone(),
+        settings,
+        instance_id: facts.instance_id.clone(),
+        source: agent.docker.clone(),
+        sink,
+        state: agent.start.paths.state(),
+        clock: Arc::new(Timestamp::now),
+    };
+    agent.spawn("logs", logs::run(shipper, agent.stop.clone()));
 }
