@@ -30,11 +30,12 @@ pub mod publish;
 pub mod reconcile;
 pub mod registries;
 pub mod registry;
+pub mod run;
 pub mod secrets;
+#[cfg(test)]
+mod simulation;
 pub mod start;
 pub mod status;
 pub mod updates;
 pub mod volumes;
-
-#[cfg(test)]
-mod simulation;
+mod wiring;

@@ -5,9 +5,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that runs commands")]
 
-use node::fault::Hint;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use node::fault::Hint;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -35,9 +35,9 @@ pub(crate) enum CommandError {
 impl Hint for CommandError {
     fn hint(&self) -> Option<String> {
         match self {
-            CommandError::NotInstalled { package: Some(package), .. } => {
-                Some(format!("install the package {package} in the AMI or in user data before node-bootstrap"))
-            }
+            CommandError::NotInstalled { package: Some(package), .. } => Some(format!(
+                "install the package {package} in the AMI or in user data before node-bootstrap"
+            )),
             _ => None,
         }
     }
@@ -85,8 +85,7 @@ impl Invocation {
             package: self.package,
         })?;
         tracing::debug!("runs {self}");
-        let start_error =
-            |source| CommandError::Start { program: self.program.clone(), source };
+        let start_error = |source| CommandError::Start { program: self.program.clone(), source };
         let child = tokio::process::Command::new(path)
             .args(&self.arguments)
             .env("PATH", FOLDERS.join(":"))
@@ -118,11 +117,14 @@ impl Invocation {
             return Ok(stdout);
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let last = |text: &str| text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned);
+        let last =
+            |text: &str| text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned);
         Err(CommandError::Failed {
             program: self.program.clone(),
             status: output.status.to_string(),
-            last_line: last(&stderr).or_else(|| last(&stdout)).unwrap_or_else(|| "it printed nothing".to_owned()),
+            last_line: last(&stderr)
+                .or_else(|| last(&stdout))
+                .unwrap_or_else(|| "it printed nothing".to_owned()),
             output: format!("{stdout}{stderr}"),
         })
     }
@@ -154,7 +156,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_past_its_deadline_is_killed_with_its_children() {
-        let invocation = Invocation::new("sh", Duration::from_millis(200)).arguments(["-c", "sleep 600 & wait"]);
+        let invocation =
+            Invocation::new("sh", Duration::from_millis(200)).arguments(["-c", "sleep 600 & wait"]);
         let error = invocation.run().await.unwrap_err();
         assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
     }

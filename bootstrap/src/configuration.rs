@@ -135,7 +135,9 @@ fn plan<'text>(given: Option<&'text Source>, installed: Option<&[u8]>) -> Plan<'
         (Some(given), Some(installed)) if given.text.as_bytes() == installed => {
             Plan::Keep("the given configuration is installed already")
         }
-        (Some(given), Some(_)) => Plan::Install { text: &given.text, reason: "replace the installed configuration" },
+        (Some(given), Some(_)) => {
+            Plan::Install { text: &given.text, reason: "replace the installed configuration" }
+        }
         (Some(given), None) => Plan::Install { text: &given.text, reason: "install the given configuration" },
     }
 }

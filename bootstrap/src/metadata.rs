@@ -26,7 +26,8 @@ pub(crate) async fn ask(client: &Client, tags: &BTreeSet<String>) -> Result<Fact
             Err(fault)
         }
         Err(_) => {
-            let message = format!("the instance metadata service gave no answer within {} s", DEADLINE.as_secs());
+            let message =
+                format!("the instance metadata service gave no answer within {} s", DEADLINE.as_secs());
             Err(Fault::new("imds_unreachable", message, Some(HINT)))
         }
     }
@@ -44,8 +45,10 @@ pub(crate) async fn run(paths: &Paths, client: &Client, tags: &BTreeSet<String>)
             let known = crate::handoff::of_this_boot(paths).and_then(|handoff: Handoff| handoff.identity);
             let mut ending = Ending::failed(fault);
             if let Some(facts) = &known {
-                ending.reason =
-                    format!("{}; goes on as {}, known from earlier in this boot", ending.reason, facts.instance_id);
+                ending.reason = format!(
+                    "{}; goes on as {}, known from earlier in this boot",
+                    ending.reason, facts.instance_id
+                );
             }
             (known, ending)
         }

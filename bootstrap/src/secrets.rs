@@ -24,7 +24,9 @@ pub(crate) fn prepare_folder(paths: &Paths) -> Result<(), Fault> {
     let folder = paths.secrets();
     let failed = |operation: &'static str| {
         let shown = folder.display().to_string();
-        move |error: io::Error| Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), None)
+        move |error: io::Error| {
+            Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), None)
+        }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed("create"))?;
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed("protect"))?;
@@ -59,7 +61,8 @@ pub(crate) async fn run(
         Ok(Ok(value)) => value,
         Ok(Err(error)) => return failed(&store, name, Fault::from_error(error.code(), &error)),
         Err(_) => {
-            let message = format!("secret {name}: Secrets Manager gave no answer within {} s", DEADLINE.as_secs());
+            let message =
+                format!("secret {name}: Secrets Manager gave no answer within {} s", DEADLINE.as_secs());
             return failed(&store, name, Fault::new("secret_unreachable", message, None));
         }
     };

@@ -25,8 +25,10 @@ pub(crate) fn observe(paths: &Paths, wanted: &Volume) -> io::Result<Observation>
     let mount_point = mount_point(paths, &wanted.mount, &mounts);
     let (content, mounted_bytes) = match &device {
         Match::One(device) => {
-            let mounted = device.uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } if *at == wanted.mount));
-            let bytes = if mounted { mounted_bytes(&paths.at(&wanted.mount), wanted.filesystem) } else { None };
+            let mounted =
+                device.uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } if *at == wanted.mount));
+            let bytes =
+                if mounted { mounted_bytes(&paths.at(&wanted.mount), wanted.filesystem) } else { None };
             (Some(content(device).map_err(|error| error.to_string())), bytes)
         }
         _ => (None, None),
@@ -279,13 +281,18 @@ fn uses(folder: &Path, name: &str, number: (u64, u64), used: &Used) -> Vec<Use> 
         if !partition.join("partition").exists() {
             continue;
         }
-        let Some(number) = attribute(&partition, "dev").and_then(|text| parse_number(&text)) else { continue };
+        let Some(number) = attribute(&partition, "dev").and_then(|text| parse_number(&text)) else {
+            continue;
+        };
         uses.extend(uses_of(&partition, number, used).into_iter().map(|used| match used {
             Use::Mounted { at, .. } => Use::PartitionMounted { at },
             other => other,
         }));
     }
-    if uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } | Use::PartitionMounted { at } if at == "/")) {
+    if uses
+        .iter()
+        .any(|used| matches!(used, Use::Mounted { at, .. } | Use::PartitionMounted { at } if at == "/"))
+    {
         uses.insert(0, Use::Root);
     }
     uses.dedup();

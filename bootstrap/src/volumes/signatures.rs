@@ -200,9 +200,11 @@ impl Ends {
     /// What holds other things, or is claimed by something that is no file system.
     fn container(&self) -> Option<Place> {
         let magic = MAGICS.iter().find(|(_, at, magic)| matches_at(&self.head, *at, magic));
-        magic.map(|(what, at, _)| Place { what, at: *at }).or_else(|| self.md_at_the_end()).or_else(|| self.zfs()).or_else(
-            || self.boot_sector(),
-        )
+        magic
+            .map(|(what, at, _)| Place { what, at: *at })
+            .or_else(|| self.md_at_the_end())
+            .or_else(|| self.zfs())
+            .or_else(|| self.boot_sector())
     }
 
     /// md 0.90 and 1.0 keep their superblock near the end, so that a member looks like the file system on the array.
