@@ -106,20 +106,11 @@ impl Node {
             _ => {}
         }
     }
-
-    /// The value of `key`, where this is a table that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        match &self.value {
-            Value::Table(entries) => entries.get(key).map(|entry| &entry.node),
-            _ => None,
-        }
-    }
 }
 
 impl Entry {
     fn merge(&mut self, over: Entry) {
-        let both_tables =
-            matches!((&self.node.value, &over.node.value), (Value::Table(_), Value::Table(_)));
+        let both_tables = matches!((&self.node.value, &over.node.value), (Value::Table(_), Value::Table(_)));
         if !both_tables {
             self.key_at = over.key_at;
         }

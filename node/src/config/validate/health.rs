@@ -35,7 +35,8 @@ pub(super) fn health(
     let start_period = duration("start_period", &written.start_period, START_PERIOD);
     let retries = u32::try_from(written.retries).ok().filter(|retries| RETRIES.contains(retries));
     let retries = retries.ok_or_else(|| {
-        Wrong::new(format!("{} retries are out of range", written.retries)).hint("write a number from 1 to 100")
+        Wrong::new(format!("{} retries are out of range", written.retries))
+            .hint("write a number from 1 to 100")
     });
     let retries = findings.take(place.key("retries").at(), retries);
     Some(Health {
@@ -53,11 +54,15 @@ fn probe(
     ports: Option<&[Port]>,
     findings: &mut Findings,
 ) -> Option<Probe> {
-    let written_keys = ["http", "tcp", "exec"].map(|key| place.key(key)).into_iter().filter(|key| key.is_written());
+    let written_keys =
+        ["http", "tcp", "exec"].map(|key| place.key(key)).into_iter().filter(|key| key.is_written());
     let mut at: Vec<_> = written_keys.map(Place::key_at).collect();
     at.sort();
     for second in at.iter().skip(1) {
-        findings.add(*second, Wrong::new("only one of `http`, `tcp` and `exec` can be asked").hint("leave the others out"));
+        findings.add(
+            *second,
+            Wrong::new("only one of `http`, `tcp` and `exec` can be asked").hint("leave the others out"),
+        );
     }
     let http = written.http.as_deref().map(|text| findings.take(place.key("http").at(), http(text, ports)));
     let tcp = written.tcp.as_ref().map(|port| findings.take(place.key("tcp").at(), tcp(port)));
@@ -75,7 +80,8 @@ fn probe(
 /// `Ok(None)` where the port depends on `ports` that are wrong themselves.
 fn http(text: &str, ports: Option<&[Port]>) -> Result<Option<Probe>, Wrong> {
     let (port, path) = port::http_check(text)?;
-    let first = |ports: &[Port]| ports.iter().find(|port| port.protocol == Protocol::Tcp).map(|port| port.container);
+    let first =
+        |ports: &[Port]| ports.iter().find(|port| port.protocol == Protocol::Tcp).map(|port| port.container);
     let port = match (port, ports) {
         (Some(port), _) => port,
         (None, None) => return Ok(None),
@@ -97,7 +103,10 @@ fn tcp(port: &PortNumber) -> Result<Probe, Wrong> {
 
 fn exec(command: &[String], place: Place<'_>, findings: &mut Findings) -> Option<Probe> {
     if command.is_empty() && !place.is_unusable() {
-        findings.add(place.at(), Wrong::new("the command is empty").hint("write exec = [\"PROGRAM\", \"ARGUMENT\"]"));
+        findings.add(
+            place.at(),
+            Wrong::new("the command is empty").hint("write exec = [\"PROGRAM\", \"ARGUMENT\"]"),
+        );
         return None;
     }
     super::list(command, place, findings, name::argument).map(Probe::Exec)

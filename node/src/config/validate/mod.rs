@@ -36,9 +36,8 @@ pub(super) fn settings(
     let secrets = each(&written.secrets, |name, secret| {
         sections::secret(name, secret, root.key("secrets").key(name), findings)
     });
-    let services = each(&written.services, |name, service| {
-        service::service(document, name, service, findings)
-    });
+    let services =
+        each(&written.services, |name, service| service::service(document, name, service, findings));
     across::port_conflicts(document, findings);
     across::dependency_cycles(document, findings);
     let logs = optional(written.logs.as_ref(), |logs| sections::logs(logs, root.key("logs"), findings));
@@ -61,7 +60,8 @@ fn each<W, V>(
     entries: &BTreeMap<String, W>,
     mut check: impl FnMut(&str, &W) -> Option<V>,
 ) -> Option<BTreeMap<String, V>> {
-    let checked: Vec<_> = entries.iter().map(|(name, entry)| Some((name.clone(), check(name, entry)?))).collect();
+    let checked: Vec<_> =
+        entries.iter().map(|(name, entry)| Some((name.clone(), check(name, entry)?))).collect();
     checked.into_iter().collect()
 }
 

@@ -36,7 +36,8 @@ pub(super) fn service(
         document.reference("services", name)
     });
     let limits = limits(written, place, findings);
-    let user = optional(written.user.as_deref(), |user| findings.take(place.key("user").at(), name::user(user)));
+    let user =
+        optional(written.user.as_deref(), |user| findings.take(place.key("user").at(), name::user(user)));
     let capabilities = list(&written.capabilities, place.key("capabilities"), findings, name::capability);
     let stop_timeout = quantity::duration_in(&written.stop_timeout, Duration::ZERO..=STOP_AT_MOST);
     let stop_timeout = findings.take(place.key("stop_timeout").at(), stop_timeout);
@@ -75,8 +76,10 @@ fn network(written: written::Network) -> Network {
 fn ports(written: &written::Service, place: Place<'_>, findings: &mut Findings) -> Option<Vec<Port>> {
     let ports = list(&written.ports, place, findings, port::published);
     if written.network == written::Network::Host && !written.ports.is_empty() {
-        let wrong = Wrong::new("`ports` cannot be published on the host's network: each port of the container is open there")
-            .hint("leave out `ports`, or `network = \"host\"`");
+        let wrong = Wrong::new(
+            "`ports` cannot be published on the host's network: each port of the container is open there",
+        )
+        .hint("leave out `ports`, or `network = \"host\"`");
         findings.add(place.key_at(), wrong);
         return None;
     }
@@ -120,7 +123,10 @@ fn mounts(written: &written::Service, place: Place<'_>, findings: &mut Findings)
         let container = mount.container.as_str();
         let at = place.item(index).at();
         if !taken.insert(container) {
-            findings.add(at, Wrong::new(format!("`{container}` in the container is already taken by another mount")));
+            findings.add(
+                at,
+                Wrong::new(format!("`{container}` in the container is already taken by another mount")),
+            );
         }
         if container == SECRETS || container.starts_with(&format!("{SECRETS}/")) {
             findings.add(at, Wrong::new(format!("`{SECRETS}` in the container is where secret_files are")));

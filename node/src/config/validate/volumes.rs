@@ -19,9 +19,10 @@ pub(super) fn volumes(document: Document<'_>, findings: &mut Findings) -> Option
     let mut identities = Vec::new();
     let volumes = each(&document.written.volumes, |name, written| {
         let place = places.key(name);
-        let mount = written.mount.as_deref().and_then(|mount| {
-            findings.take(place.key("mount").at(), path::mount_point(mount))
-        });
+        let mount = written
+            .mount
+            .as_deref()
+            .and_then(|mount| findings.take(place.key("mount").at(), path::mount_point(mount)));
         let identity = identity(written, place, findings);
         if let Some(mount) = &mount {
             mounts.push((place.key("mount").at(), name.to_owned(), mount.clone()));
@@ -95,7 +96,9 @@ fn refuse_twice(mut values: Vec<(Span, String, String)>, what: &str, findings: &
     let mut first = BTreeMap::new();
     for (at, name, value) in values {
         match first.get(&value) {
-            Some(other) => findings.add(at, Wrong::new(format!("volume `{other}` {what}, `{name}` cannot be it too"))),
+            Some(other) => {
+                findings.add(at, Wrong::new(format!("volume `{other}` {what}, `{name}` cannot be it too")))
+            }
             None => {
                 first.insert(value, name);
             }
