@@ -90,7 +90,8 @@ impl Findings {
 
     fn is_reliable(&self, at: Span, wrong: &Wrong) -> bool {
         let inside = |part: &Span| part.source == at.source && (part.start..part.end).contains(&at.start);
-        !(self.incomplete && wrong.absence) && !self.distrusted.iter().any(inside)
+        let may_be_unread = self.incomplete && wrong.absence;
+        !may_be_unread && !self.distrusted.iter().any(inside)
     }
 
     /// The mistakes in the order of sources, lines and columns.
@@ -121,7 +122,8 @@ fn mistake(sources: &[Source], at: Span, wrong: Wrong) -> Mistake {
 
 /// Line and column, both from 1, the column in characters.
 pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(offset)];
+    let boundary = (0..=offset.min(text.len())).rev().find(|&index| text.is_char_boundary(index));
+    let before = &text[..boundary.unwrap_or(0)];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }

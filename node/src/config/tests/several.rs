@@ -127,3 +127,18 @@ fn a_value_cannot_forge_a_line_of_its_own() {
         assert!(!line.contains(['\n', '\u{1b}']), "{line:?}");
     }
 }
+
+#[test]
+fn lines_that_end_as_on_windows_count_the_same() {
+    assert_eq!(check("[node]\r\nname = 5\r\n[logs]\r\ngroup = \"g\"\r\nx = 1\r\n").len(), 2);
+    assert_eq!(check("[logs]\r\ngroup =\r\nretention_days = 3\r\n"), ["2:8: a value is missing after `=`"]);
+}
+
+#[test]
+fn what_is_not_closed_until_the_end_names_the_line_where_it_began() {
+    for text in ["[logs]\ngroup = \"\"\"\nx\ny\n", "[logs]\ngroup = [\n\"x\",\n"] {
+        let lines = check(text);
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(lines[0].ends_with("(hint: what begins in line 2 may not be closed)"), "{lines:#?}");
+    }
+}

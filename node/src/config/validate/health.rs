@@ -9,15 +9,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// More often than this a check is a load test; more rarely it does not notice anything.
-const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_hours(1);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_mins(5);
-const START_PERIOD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+const INTERVAL: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5 * 60);
+const START_PERIOD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
 const RETRIES: RangeInclusive<u32> = 1..=100;
 
 /// Registries throttle; a node that asks more often than this is refused some day.
-const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(720);
-const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
-const MIN_HEALTHY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
+const EVERY: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(720 * 60 * 60);
+const DEADLINE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
+const MIN_HEALTHY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
 
 /// Checks `[services.NAME.health]`. `service` is the place of the service, `ports` what it publishes, if that is known.
 pub(super) fn health(
@@ -114,12 +114,16 @@ fn exec(command: &[String], place: Place<'_>, findings: &mut Findings) -> Option
 
 /// Checks `[services.NAME.update]`.
 pub(super) fn update(written: &written::Update, place: Place<'_>, findings: &mut Findings) -> Option<Update> {
-    let mut duration =
-        |key, text: &str, range| findings.take(place.key(key).at(), quantity::duration_in(text, range));
     let every = match written.every.as_str() {
         "never" => Some(None),
-        text => duration("every", text, EVERY).map(Some),
+        text => {
+            let hint = "write a duration from 1s to 720h such as \"60s\", or \"never\"";
+            let every = quantity::duration_in(text, EVERY).map_err(|wrong| wrong.hint(hint));
+            findings.take(place.key("every").at(), every).map(Some)
+        }
     };
+    let mut duration =
+        |key, text: &str, range| findings.take(place.key(key).at(), quantity::duration_in(text, range));
     let deadline = duration("deadline", &written.deadline, DEADLINE);
     let min_healthy = duration("min_healthy", &written.min_healthy, MIN_HEALTHY);
     let (every, deadline, min_healthy) = (every?, deadline?, min_healthy?);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A worker may have to finish a long task; longer than a day it should save its state instead.
-const STOP_AT_MOST: Duration = Duration::from_hours(24);
+const STOP_AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One service with all that belongs to it.
 pub(super) fn service(
@@ -24,7 +24,7 @@ pub(super) fn service(
     let image = written.image.as_deref();
     let image = image.and_then(|image| findings.take(place.key("image").at(), image::reference(image)));
     let command = list(&written.command, place.key("command"), findings, name::argument);
-    let ports = ports(written, place.key("ports"), findings);
+    let ports = ports(written, place, findings);
     let environment = environment(document, written, place.key("environment"), findings);
     let secrets = |texts, key, findings: &mut Findings| {
         list(texts, place.key(key), findings, |name| document.reference("secrets", name))
@@ -73,7 +73,8 @@ fn network(written: written::Network) -> Network {
     }
 }
 
-fn ports(written: &written::Service, place: Place<'_>, findings: &mut Findings) -> Option<Vec<Port>> {
+fn ports(written: &written::Service, service: Place<'_>, findings: &mut Findings) -> Option<Vec<Port>> {
+    let place = service.key("ports");
     let ports = list(&written.ports, place, findings, port::published);
     if written.network == written::Network::Host && !written.ports.is_empty() {
         let wrong = Wrong::new(
@@ -84,7 +85,8 @@ fn ports(written: &written::Service, place: Place<'_>, findings: &mut Findings) 
         return None;
     }
     // With one left out, the first is not the first any more, and a health check would ask another port.
-    ports.filter(|_| !place.is_unusable())
+    let complete = !place.is_unusable() && (place.is_written() || !service.has_or_means("ports"));
+    ports.filter(|_| complete)
 }
 
 fn environment(

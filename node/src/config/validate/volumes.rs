@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A volume that is not attached after a day needs a person.
-const WAIT_AT_MOST: Duration = Duration::from_hours(24);
+const WAIT_AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All volumes; no two may be the same one or share a mount point.
 pub(super) fn volumes(document: Document<'_>, findings: &mut Findings) -> Option<BTreeMap<String, Volume>> {
@@ -72,7 +72,7 @@ fn identity(
             let at = device.key_at().max(volume_id.key_at());
             findings.add(at, Wrong::new("`device` and `volume_id` are both written").hint("leave one out"));
         }
-        (false, false) => {
+        (false, false) if !place.has_or_means("device") && !place.has_or_means("volume_id") => {
             let wrong = Wrong::absent("neither `device` nor `volume_id` says which volume it is")
                 .hint("write device = \"/dev/sdf\", the name that it is attached under");
             findings.add(place.at(), wrong);
