@@ -8,10 +8,6 @@ use crate::imds;
 
 /// What every AWS client is made from: our TLS stack, deadlines, the region, endpoints from the environment, and
 /// credentials from the environment or, through our own metadata client, from the instance's role. Makes no call.
-pub async fn sdk_config(
-    _imds: &imds::Client,
-    _region: &str,
-    _environment: &Environment,
-) -> aws_config::SdkConfig {
+pub async fn sdk_config(_imds: &imds::Client, _region: &str, _environment: &Environment) -> aws_config::SdkConfig {
     todo!()
 }
