@@ -47,8 +47,12 @@ impl Hint for RegistryError {
 /// Asks registries.
 pub trait Registry: Send + Sync + 'static {
     /// The digest that the reference names now, without pulling.
-    fn resolve(&self, image: &ImageReference) -> impl Future<Output = Result<Resolved, RegistryError>> + Send;
+    fn resolve(&self, image: &ImageReference)
+    -> impl Future<Output = Result<Resolved, RegistryError>> + Send;
 
     /// Credentials to pull with; `None` for an anonymous pull.
-    fn login(&self, image: &ImageReference) -> impl Future<Output = Result<Option<Login>, RegistryError>> + Send;
+    fn login(
+        &self,
+        image: &ImageReference,
+    ) -> impl Future<Output = Result<Option<Login>, RegistryError>> + Send;
 }

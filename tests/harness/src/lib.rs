@@ -1,1 +1,3 @@
-//! Skeleton.
+//! What the suites and the demo drive whole programs with.
+
+pub mod instance;

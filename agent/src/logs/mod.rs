@@ -1,0 +1,6 @@
+//! Logs.
+pub mod batch;
+#[cfg(test)]
+mod cases;
+pub mod event;
+pub mod position;
