@@ -213,3 +213,6 @@ impl Engine for Docker {
         self.bell.heard().await;
     }
 }
+
+#[cfg(test)]
+mod wire_tests;
