@@ -6,8 +6,11 @@
 
 mod containers;
 mod create_body;
+mod distribution;
 mod events;
 mod exec;
+mod frames;
+mod logs;
 mod pull;
 mod refusal;
 mod tail;
