@@ -108,10 +108,7 @@ fn a_container_has_no_rights_it_was_not_given(bench: &mut Bench, runtime: &Runti
     let format = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} \
                   {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.LogConfig.Type}} {{json .HostConfig.LogConfig.Config}}";
     let limits = bench.daemon.docker(&["inspect", "--format", format, "api-1"], b"").expect("inspected");
-    assert_eq!(
-        limits,
-        r#"67108864 67108864 500000000 no json-file {"max-file":"3","max-size":"10m"}"#
-    );
+    assert_eq!(limits, r#"67108864 67108864 500000000 no json-file {"max-file":"3","max-size":"10m"}"#);
 }
 
 fn secrets_arrive_as_environment_and_files(bench: &mut Bench, runtime: &Runtime) {
