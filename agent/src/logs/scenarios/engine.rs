@@ -48,7 +48,7 @@ impl ScriptedEngine {
     }
 
     fn log<T>(&self, container: &str, read: impl FnOnce(&Log) -> T) -> T {
-        read(&self.state.lock().unwrap().logs.get(container).cloned().unwrap_or_default())
+        read(self.state.lock().unwrap().logs.get(container).unwrap_or(&Log::default()))
     }
 
     /// The container writes.
@@ -96,6 +96,10 @@ impl ScriptedEngine {
         self.log(container, |log| {
             log.lines.iter().map(|line| String::from_utf8_lossy(&line.message).into_owned()).collect()
         })
+    }
+
+    pub(super) fn count(&self, container: &str) -> usize {
+        self.log(container, |log| log.lines.len())
     }
 
     pub(super) fn given(&self, container: &str) -> usize {

@@ -74,8 +74,8 @@ fn kills_at_any_point_lose_nothing_keep_the_order_and_repeat_one_batch_at_most()
         live(async {
             let stage = Stage::resume(engine.clone(), service.clone(), state.path());
             stage.show(&[(API, running())]);
-            let last = engine.written(API).pop().unwrap();
-            stage.until("the last line", |stage| stage.service.messages(STREAM).last() == Some(&last)).await;
+            let last = engine.written(API).pop();
+            stage.until("the last line", |stage| stage.service.last(STREAM) == last).await;
         });
         let messages = service.messages(STREAM);
         let repetitions = repeated(&messages)?;

@@ -108,8 +108,8 @@ impl Stage {
                 "never came to pass: {what}\nstatus: {:?}\nproblems: {:?}\ndelivered {} of {} lines",
                 self.board.status().logs,
                 self.problems(),
-                self.service.messages(STREAM).len(),
-                self.engine.written(API).len(),
+                self.service.count(STREAM),
+                self.engine.count(API),
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -118,7 +118,7 @@ impl Stage {
     /// Waits until every line of the container was delivered and counted.
     async fn until_delivered(&self, container: &str) {
         self.until("all lines delivered", |stage| {
-            stage.service.messages(STREAM).len() >= stage.engine.written(container).len()
+            stage.service.count(STREAM) >= stage.engine.count(container)
                 && stage.board.status().logs.backlog_bytes == 0
                 && stage.board.status().logs.events_shipped > 0
         })

@@ -76,6 +76,15 @@ impl ScriptedService {
         self.state.lock().unwrap().streams.get(stream).cloned().unwrap_or_default()
     }
 
+    pub(super) fn count(&self, stream: &str) -> usize {
+        self.state.lock().unwrap().streams.get(stream).map_or(0, Vec::len)
+    }
+
+    pub(super) fn last(&self, stream: &str) -> Option<String> {
+        self.state.lock().unwrap().streams.get(stream)?.last().cloned()
+    }
+
+    /// The calls so far.
     pub(super) fn calls(&self) -> Vec<(Instant, usize)> {
         self.state.lock().unwrap().calls.clone()
     }
