@@ -48,7 +48,8 @@ impl Record {
         let Ended { step, ending, required } = ended;
         match ending.outcome {
             Outcome::Failed => tracing::error!("{}: {}", step.name, with_hint(&step.reason, &ending)),
-            _ => tracing::info!("{}: {}", step.name, step.reason),
+            Outcome::Skipped => tracing::warn!("{}: skipped, {}", step.name, step.reason),
+            Outcome::Done | Outcome::Unchanged => tracing::info!("{}: {}", step.name, step.reason),
         }
         let is_missing = matches!(ending.outcome, Outcome::Failed | Outcome::Skipped);
         self.failed |= required && is_missing;

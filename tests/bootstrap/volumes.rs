@@ -1,5 +1,10 @@
 //! Volumes on loop devices, through whole runs: formatted when blank, mounted, grown, and refused when anything is odd.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failing test panics with its story, and a skipped one says so"
+)]
 #![expect(clippy::disallowed_methods, reason = "makes devices with the real tools")]
 
 #[expect(dead_code, reason = "shared with the other suite, which uses more of it")]
