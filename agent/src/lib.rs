@@ -9,9 +9,9 @@
 //! `desired`, `observed`, `plan`, `status`, `control/api` and `logs/batch` are values and pure functions: no I/O, no
 //! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
 
+pub mod apply;
 pub mod bell;
 pub mod board;
-pub mod clock;
 pub mod cloud;
 pub mod command;
 pub mod control;
@@ -27,11 +27,15 @@ pub mod observed;
 pub mod outcome;
 pub mod plan;
 pub mod publish;
+pub mod reconcile;
+pub mod registries;
 pub mod registry;
+pub mod run;
 pub mod secrets;
-pub mod start;
-pub mod status;
-pub mod volumes;
-
 #[cfg(test)]
 mod simulation;
+pub mod start;
+pub mod status;
+pub mod updates;
+pub mod volumes;
+mod wiring;

@@ -109,7 +109,7 @@ pub fn done(
 pub fn failed(history: &mut History, service: &str, action: &Action, failure: Failure) {
     let memory = history.memory.service_mut(service);
     if let Action::Start { container_id, .. } = action
-        && failure.version_to_blame
+        && failure.container_spent
     {
         memory.refused.insert(container_id.clone());
     }

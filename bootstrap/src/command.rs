@@ -5,9 +5,9 @@
 
 #![expect(clippy::disallowed_methods, reason = "the one place that runs commands")]
 
-use node::fault::Hint;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
+use node::fault::Hint;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -35,9 +35,9 @@ pub(crate) enum CommandError {
 impl Hint for CommandError {
     fn hint(&self) -> Option<String> {
         match self {
-            CommandError::NotInstalled { package: Some(package), .. } => {
-                Some(format!("install the package {package} in the AMI or in user data before node-bootstrap"))
-            }
+            CommandError::NotInstalled { package: Some(package), .. } => Some(format!(
+                "install the package {package} in the AMI or in user data before node-bootstrap"
+            )),
             _ => None,
         }
     }
@@ -73,7 +73,7 @@ impl Invocation {
     }
 
     /// The package that brings the program, for the hint.
-    pub(crate) fn from_package(mut self, package: &'static str) -> Invocation {
+    pub(crate) fn brought_by(mut self, package: &'static str) -> Invocation {
         self.package = Some(package);
         self
     }
@@ -85,8 +85,7 @@ impl Invocation {
             package: self.package,
         })?;
         tracing::debug!("runs {self}");
-        let start_error =
-            |source| CommandError::Start { program: self.program.clone(), source };
+        let start_error = |source| CommandError::Start { program: self.program.clone(), source };
         let child = tokio::process::Command::new(path)
             .args(&self.arguments)
             .env("PATH", FOLDERS.join(":"))
@@ -101,7 +100,7 @@ impl Invocation {
             .map_err(start_error)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         match tokio::time::timeout(self.deadline, child.wait_with_output()).await {
-            Ok(output) => self.judge(output.map_err(start_error)?),
+            Ok(output) => self.judge(&output.map_err(start_error)?),
             Err(_) => {
                 // The child itself is killed by being dropped; what it started is killed here.
                 if let Some(group) = group {
@@ -112,17 +111,20 @@ impl Invocation {
         }
     }
 
-    fn judge(&self, output: std::process::Output) -> Result<String, CommandError> {
+    fn judge(&self, output: &std::process::Output) -> Result<String, CommandError> {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(stdout);
         }
         let stderr = String::from_utf8_lossy(&output.stderr);
-        let last = |text: &str| text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned);
+        let last =
+            |text: &str| text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned);
         Err(CommandError::Failed {
             program: self.program.clone(),
             status: output.status.to_string(),
-            last_line: last(&stderr).or_else(|| last(&stdout)).unwrap_or_else(|| "it printed nothing".to_owned()),
+            last_line: last(&stderr)
+                .or_else(|| last(&stdout))
+                .unwrap_or_else(|| "it printed nothing".to_owned()),
             output: format!("{stdout}{stderr}"),
         })
     }
@@ -154,14 +156,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_past_its_deadline_is_killed_with_its_children() {
-        let invocation = Invocation::new("sh", Duration::from_millis(200)).arguments(["-c", "sleep 600 & wait"]);
+        let invocation =
+            Invocation::new("sh", Duration::from_millis(200)).arguments(["-c", "sleep 600 & wait"]);
         let error = invocation.run().await.unwrap_err();
         assert!(matches!(error, CommandError::Deadline { .. }), "{error}");
     }
 
     #[tokio::test]
     async fn a_missing_program_says_which_package_has_it() {
-        let invocation = Invocation::new("mkfs.nothing", Duration::from_secs(1)).from_package("xfsprogs");
+        let invocation = Invocation::new("mkfs.nothing", Duration::from_secs(1)).brought_by("xfsprogs");
         let error = invocation.run().await.unwrap_err();
         assert_eq!(error.to_string(), "mkfs.nothing is not installed");
         assert!(error.hint().unwrap().contains("xfsprogs"));

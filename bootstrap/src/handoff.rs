@@ -57,13 +57,13 @@ pub(crate) fn write(paths: &Paths, clock: &Clock, findings: &Findings) -> io::Re
 }
 
 /// Passes the standard names on to the agent's unit. A run without any of them (the unit's, after user data has set
-/// them) keeps what is there.
-pub(crate) fn write_environment(paths: &Paths, environment: &Environment) -> io::Result<()> {
+/// them) keeps what is there. Returns whether anything changed.
+pub(crate) fn write_environment(paths: &Paths, environment: &Environment) -> io::Result<bool> {
     let path = paths.agent_environment();
     let text = environment.to_environment_file();
     match fs::read_to_string(&path) {
-        Ok(there) if text.is_empty() || there == text => Ok(()),
-        _ => files::replace(&path, text.as_bytes(), MODE),
+        Ok(there) if text.is_empty() || there == text => Ok(false),
+        _ => files::replace(&path, text.as_bytes(), MODE).map(|()| true),
     }
 }
 

@@ -4,7 +4,10 @@
 //! written again. A place that cannot be written is left out: the log never stops the boot. `plan` logs to standard
 //! error only. Not its job: deciding what is worth a line.
 
-#![expect(clippy::disallowed_methods, reason = "the log stamps its lines, and finds out where its own output goes")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the log stamps its lines, and finds out where its own output goes"
+)]
 
 use jiff::Timestamp;
 use nix::sys::stat::{fstat, stat};
@@ -45,8 +48,7 @@ struct Places {
 impl Log {
     /// Logs to standard error only, from now on and for the whole process.
     pub(crate) fn to_stderr(filter: Option<&str>) -> Log {
-        let places =
-            Places { stamp_stderr: !stderr_is_journal(), file: None, console: None, journal: None };
+        let places = Places { stamp_stderr: !stderr_is_journal(), file: None, console: None, journal: None };
         Log::install(places, filter)
     }
 

@@ -3,12 +3,11 @@
 use crate::clock::Clock;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use node::cloud::secrets_manager::SecretsManager;
 use node::config::settings;
 use node::handoff;
 use node::paths::Paths;
-use node::secrets::Store;
+use node::secrets::{Store, is_tmpfs};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -24,12 +23,13 @@ pub(crate) fn prepare_folder(paths: &Paths) -> Result<(), Fault> {
     let folder = paths.secrets();
     let failed = |operation: &'static str| {
         let shown = folder.display().to_string();
-        move |error: io::Error| Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), None)
+        move |error: io::Error| {
+            Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), None)
+        }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed("create"))?;
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed("protect"))?;
-    let kind = statfs(&folder).map_err(|errno| failed("examine")(errno.into()))?;
-    if kind.filesystem_type() == TMPFS_MAGIC {
+    if is_tmpfs(&folder).map_err(failed("examine"))? {
         return Ok(());
     }
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
@@ -59,7 +59,8 @@ pub(crate) async fn run(
         Ok(Ok(value)) => value,
         Ok(Err(error)) => return failed(&store, name, Fault::from_error(error.code(), &error)),
         Err(_) => {
-            let message = format!("secret {name}: Secrets Manager gave no answer within {} s", DEADLINE.as_secs());
+            let message =
+                format!("secret {name}: Secrets Manager gave no answer within {} s", DEADLINE.as_secs());
             return failed(&store, name, Fault::new("secret_unreachable", message, None));
         }
     };

@@ -51,9 +51,10 @@ impl State {
         self.get("NeedDaemonReload") == "yes"
     }
 
-    /// Another one for each time that the unit was started.
-    pub(crate) fn invocation(&self) -> &str {
-        self.get("InvocationID")
+    /// Another one for each time that the unit was started. systemd 219 (Amazon Linux 2) has no invocation ids, only
+    /// the time at which the main process started.
+    pub(crate) fn invocation(&self) -> String {
+        format!("{} {}", self.get("InvocationID"), self.get("ExecMainStartTimestampMonotonic"))
     }
 }
 
@@ -65,11 +66,12 @@ impl std::fmt::Display for State {
 }
 
 fn systemctl(arguments: &[&str]) -> Invocation {
-    Invocation::new("systemctl", DEADLINE).from_package("systemd").arguments(arguments.iter().copied())
+    Invocation::new("systemctl", DEADLINE).brought_by("systemd").arguments(arguments.iter().copied())
 }
 
 pub(crate) async fn state(unit: &str) -> Result<State, CommandError> {
-    const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,InvocationID,NeedDaemonReload";
+    const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,NeedDaemonReload,InvocationID,\
+                              ExecMainStartTimestampMonotonic";
     Ok(State::parse(&systemctl(&["show", "-p", PROPERTIES, unit]).run().await?))
 }
 
@@ -114,7 +116,9 @@ mod tests {
 
     #[test]
     fn the_answer_of_systemctl_show_is_understood() {
-        let state = State::parse("LoadState=loaded\nActiveState=activating\nSubState=start\nResult=success\nInvocationID=ab\n");
+        let state = State::parse(
+            "LoadState=loaded\nActiveState=activating\nSubState=start\nResult=success\nInvocationID=ab\n",
+        );
         assert!(state.is_known() && state.is_starting() && !state.is_active() && !state.needs_reload());
         assert_eq!(state.to_string(), "activating (start, result success)");
         assert!(!State::parse("LoadState=not-found\nActiveState=inactive\n").is_known());

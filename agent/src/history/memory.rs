@@ -113,6 +113,8 @@ pub struct Failure {
     /// The version is to blame: the engine gave a definite answer about it. A time-out, a full disk or a missing secret
     /// is not.
     pub version_to_blame: bool,
+    /// The engine will say the same of this container for ever; another one may do better (its mounts may have moved).
+    pub container_spent: bool,
     /// When it last failed.
     pub at: Timestamp,
     /// How often in a row.

@@ -16,8 +16,9 @@ pub fn delay(failures: u32, seed: u64) -> Duration {
     let step = (FIRST * 2u32.pow(doublings)).min(LONGEST);
     let mut hasher = DefaultHasher::new();
     (seed, failures).hash(&mut hasher);
-    let share = u32::from(hasher.finish().to_le_bytes()[0]);
-    step / 2 + step / 2 * share / u32::from(u8::MAX)
+    let [low, high, ..] = hasher.finish().to_le_bytes();
+    let share = u32::from(u16::from_le_bytes([low, high]));
+    step / 2 + step / 2 * share / u32::from(u16::MAX)
 }
 
 /// A seed that is the same for the same name.

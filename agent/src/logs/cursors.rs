@@ -84,11 +84,12 @@ impl Cursors {
         self.memory().containers.get(container_id).copied()
     }
 
-    /// All lines up to `position` were delivered.
-    pub fn advance(&self, container_id: &str, position: Position) {
+    /// All lines up to `position` were delivered. Returns the number of the change, for [`Cursors::save_change`].
+    pub fn advance(&self, container_id: &str, position: Position) -> u64 {
         let mut memory = self.memory();
         memory.containers.insert(container_id.to_owned(), position);
         memory.changes += 1;
+        memory.changes
     }
 
     /// Forgets the containers that `keep` does not name.
@@ -101,11 +102,16 @@ impl Cursors {
         }
     }
 
-    /// Returns when everything that was known at the call is on disk. Calls at the same time share one write.
+    /// Returns when everything that was known at the call is on disk.
     pub async fn save(&self) -> io::Result<()> {
-        let wanted = self.memory().changes;
+        let changes = self.memory().changes;
+        self.save_change(changes).await
+    }
+
+    /// Returns when a change, and all before it, is on disk. Calls at the same time share one write.
+    pub async fn save_change(&self, change: u64) -> io::Result<()> {
         let mut written = self.written.lock().await;
-        if *written >= wanted {
+        if *written >= change {
             return Ok(());
         }
         let (document, changes) = {

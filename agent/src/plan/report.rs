@@ -27,7 +27,7 @@ pub(super) fn report(view: &View<'_>, mut draft: Draft, target: Option<&Version>
     };
     let update = update(view, &draft, target, shown);
     if update.state == UpdateState::RolledBack || update.state == UpdateState::Quarantined {
-        rolled_back_problem(view, &mut draft, shown);
+        rolled_back_problem(view, &mut draft, target, shown);
     }
     let passing = engine_up && health == HealthState::Passing;
     let passed_before = shown.is_some_and(|container| view.passed_before(container));
@@ -142,19 +142,23 @@ fn shown_new<'a>(view: &View<'a>) -> Option<&'a Container> {
         .find(|container| runs(container) && (container.digest != good.digest || container.spec != good.spec))
 }
 
-fn rolled_back_problem(view: &View<'_>, draft: &mut Draft, shown: Option<&Container>) {
+fn rolled_back_problem(
+    view: &View<'_>,
+    draft: &mut Draft,
+    target: Option<&Version>,
+    shown: Option<&Container>,
+) {
     let Named::Digest(digest) = named(view) else { return };
     let Some(entry) = view.record.barred(&view.wanted_version(&digest)) else { return };
     let name = view.name();
-    let stays = shown.map(|container| short(&container.digest)).or(view.record.good.as_ref().map(|good| short(&good.digest)));
-    let message = format!(
-        "service {name} stays on {}: the update to {} failed: {}",
-        stays.unwrap_or_else(|| "nothing".to_owned()),
-        short(&digest),
-        entry.cause
-    );
+    let stays = shown.map(|container| &container.digest).or(target.map(|target| &target.digest));
+    let failed = format!("the update to {} failed: {}", short(&digest), entry.cause);
+    let (code, message) = match stays {
+        Some(stays) => (crate::status::ROLLED_BACK, format!("service {name} stays on {}: {failed}", short(stays))),
+        None => ("update_failed", format!("service {name} does not run: {failed}; there is nothing to return to")),
+    };
     let hint = format!("push a fixed image; `agentctl explain {name}` shows the last log lines");
-    draft.problem(view, crate::status::ROLLED_BACK, message, Some(hint));
+    draft.problem(view, code, message, Some(hint));
     if let Some(problem) = draft.problems.last_mut() {
         problem.since = entry.at;
     }

@@ -22,7 +22,8 @@ impl Distribution {
     /// os-release(5): shell assignments, quoted or not.
     pub(super) fn parse(os_release: &str) -> Distribution {
         let value = |key: &str| {
-            let assigned = os_release.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
+            let assigned =
+                os_release.lines().find_map(|line| line.trim().strip_prefix(key)?.strip_prefix('='));
             assigned.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
         };
         let like = value("ID_LIKE").split_whitespace().map(str::to_owned).collect();
@@ -31,13 +32,19 @@ impl Distribution {
 
     /// For messages.
     pub(super) fn name(&self) -> String {
-        if self.id.is_empty() { "an unknown distribution".to_owned() } else { format!("{} {}", self.id, self.version) }
+        if self.id.is_empty() {
+            "an unknown distribution".to_owned()
+        } else {
+            format!("{} {}", self.id, self.version)
+        }
     }
 }
 
 /// The commands, in order; `None` where the distribution has no Docker package of its own that is known here.
 pub(super) fn commands(distribution: &Distribution) -> Option<Vec<Invocation>> {
-    let run = |program: &str, arguments: &[&str]| Invocation::new(program, DEADLINE).arguments(arguments.iter().copied());
+    let run = |program: &str, arguments: &[&str]| {
+        Invocation::new(program, DEADLINE).arguments(arguments.iter().copied())
+    };
     match (distribution.id.as_str(), distribution.version.as_str()) {
         // Docker is in the extras of Amazon Linux 2, not in its core repository.
         ("amzn", "2") => Some(vec![run("amazon-linux-extras", &["install", "-y", "docker"])]),
@@ -81,7 +88,8 @@ mod tests {
         VERSION=\"22.04.5 LTS (Jammy Jellyfish)\"\nVERSION_CODENAME=jammy\nID=ubuntu\nID_LIKE=debian\n";
     const DEBIAN_12: &str = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\n\
         VERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
-    const ROCKY_9: &str = "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n";
+    const ROCKY_9: &str =
+        "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n";
     const APT_INSTALL: &str = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q -y \
         --no-install-recommends install docker.io";
     const APT_UPDATE: &str = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q update";
@@ -102,7 +110,13 @@ mod tests {
             let commands = commands(&distribution);
             let shown: Option<Vec<String>> =
                 commands.map(|commands| commands.iter().map(ToString::to_string).collect());
-            assert_eq!(shown.as_deref(), expected.map(|lines| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()).as_deref(), "{name}");
+            assert_eq!(
+                shown.as_deref(),
+                expected
+                    .map(|lines| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
+                    .as_deref(),
+                "{name}"
+            );
         }
     }
 }

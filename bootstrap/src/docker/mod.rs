@@ -58,7 +58,8 @@ fn plan(observed: &Observed, wanted: &settings::Docker) -> Plan {
     if observed.answers {
         return Plan::Keep;
     }
-    let refuse = |message: String, hint: &str| Plan::Refuse(Fault::new("docker_missing", message, Some(hint)));
+    let refuse =
+        |message: String, hint: &str| Plan::Refuse(Fault::new("docker_missing", message, Some(hint)));
     if !observed.has_systemctl {
         return refuse(
             "Docker does not answer, and there is no systemctl to start it".to_owned(),
@@ -95,7 +96,12 @@ pub(crate) async fn preview(paths: &Paths, endpoint: &Endpoint, wanted: &setting
 }
 
 /// Gets the engine to answer.
-pub(crate) async fn run(paths: &Paths, clock: &Clock, endpoint: &Endpoint, wanted: &settings::Docker) -> Ending {
+pub(crate) async fn run(
+    paths: &Paths,
+    clock: &Clock,
+    endpoint: &Endpoint,
+    wanted: &settings::Docker,
+) -> Ending {
     let observed = observe(paths, endpoint).await;
     let reason = match plan(&observed, wanted) {
         Plan::Keep => return Ending::unchanged("the engine answers"),
@@ -105,7 +111,11 @@ pub(crate) async fn run(paths: &Paths, clock: &Clock, endpoint: &Endpoint, wante
             for command in commands {
                 if let Err(error) = install(&command).await {
                     let message = format!("cannot install Docker: {}", one_line(&error));
-                    return Ending::failed(Fault::new("docker_not_installed", message, error.hint().as_deref()));
+                    return Ending::failed(Fault::new(
+                        "docker_not_installed",
+                        message,
+                        error.hint().as_deref(),
+                    ));
                 }
             }
             "installed and started"
@@ -125,7 +135,9 @@ async fn install(command: &Invocation) -> Result<(), CommandError> {
         match command.run().await {
             Ok(_) => return Ok(()),
             Err(error) if tries < LOCK_TRIES && is_locked(error.output()) => {
-                tracing::info!("docker: another process holds the package lock; tries again ({tries}/{LOCK_TRIES})");
+                tracing::info!(
+                    "docker: another process holds the package lock; tries again ({tries}/{LOCK_TRIES})"
+                );
                 tries += 1;
                 tokio::time::sleep(LOCK_PAUSE).await;
             }
@@ -135,9 +147,14 @@ async fn install(command: &Invocation) -> Result<(), CommandError> {
 }
 
 fn is_locked(output: &str) -> bool {
-    ["Could not get lock", "Unable to lock", "is another process using it", "Another app is currently holding"]
-        .iter()
-        .any(|sign| output.contains(sign))
+    [
+        "Could not get lock",
+        "Unable to lock",
+        "is another process using it",
+        "Another app is currently holding",
+    ]
+    .iter()
+    .any(|sign| output.contains(sign))
 }
 
 /// Without waiting for systemd's job: bootstrap's own unit may be ordered before Docker's, and a job that waits for us
@@ -195,7 +212,9 @@ mod tests {
     fn what_cannot_be_done_is_refused_with_its_reason() {
         let (install, leave) = (settings::Docker { install: true }, settings::Docker { install: false });
         assert!(refusal(plan(&observed(false, true, false, "ID=debian"), &install)).contains("no systemctl"));
-        assert!(refusal(plan(&observed(false, false, true, "ID=debian"), &leave)).contains("install = false"));
+        assert!(
+            refusal(plan(&observed(false, false, true, "ID=debian"), &leave)).contains("install = false")
+        );
         assert!(refusal(plan(&observed(false, false, true, "ID=nixos"), &install)).contains("on nixos"));
     }
 }

@@ -43,7 +43,8 @@ impl Endpoint {
     /// Whether any container runs.
     pub(crate) async fn runs_containers(&self) -> io::Result<bool> {
         let body = self.get("/containers/json?limit=1").await?;
-        let containers: Vec<serde::de::IgnoredAny> = serde_json::from_slice(&body).map_err(io::Error::other)?;
+        let containers: Vec<serde::de::IgnoredAny> =
+            serde_json::from_slice(&body).map_err(io::Error::other)?;
         Ok(!containers.is_empty())
     }
 
@@ -115,7 +116,8 @@ mod tests {
 
     #[test]
     fn docker_host_names_the_endpoint() {
-        let of = |value: &str| Endpoint::of(&[("DOCKER_HOST".to_owned(), value.to_owned())].into_iter().collect());
+        let of =
+            |value: &str| Endpoint::of(&[("DOCKER_HOST".to_owned(), value.to_owned())].into_iter().collect());
         assert_eq!(of("unix:///tmp/d.sock"), Endpoint::Unix("/tmp/d.sock".to_owned()));
         assert_eq!(of("tcp://127.0.0.1:2375"), Endpoint::Tcp("127.0.0.1:2375".to_owned()));
         assert_eq!(Endpoint::of(&Environment::default()), Endpoint::Unix("/var/run/docker.sock".to_owned()));

@@ -6,10 +6,10 @@ use super::plan::Device;
 use super::signatures::Content;
 use super::{kernel, observe};
 use crate::command::{CommandError, Invocation};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use node::config::settings::{Filesystem, Volume};
 use node::fault::Hint;
 use node::paths::Paths;
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Lazy tables and no discard: seconds even on 16 TiB. More than that is a volume that does not answer.
 const MKFS_DEADLINE: Duration = Duration::from_secs(300);
+/// Reads of two MiB, a sync, or a mount that replays its journal.
+const DEVICE_DEADLINE: Duration = Duration::from_secs(300);
 /// Growing writes group descriptors or headers for what is new.
 const GROW_DEADLINE: Duration = Duration::from_secs(600);
 
@@ -39,7 +41,7 @@ pub(crate) enum ApplyError {
         operation: &'static str,
         object: String,
         #[source]
-        source: CommandError,
+        source: Box<CommandError>,
     },
 }
 
@@ -62,15 +64,47 @@ fn io_error(operation: &'static str, object: impl Into<String>) -> impl FnOnce(i
 }
 
 /// Makes the file system on a device that was planned as blank.
-pub(super) async fn format(paths: &Paths, name: &str, wanted: &Volume, device: &Device) -> Result<(), ApplyError> {
-    let file = open_alone(device)?;
-    prove_again(paths, device, &file)?;
+pub(super) async fn format(
+    paths: &Paths,
+    name: &str,
+    wanted: &Volume,
+    device: &Device,
+) -> Result<(), ApplyError> {
+    let file = blocking("prove blank", device, {
+        let (paths, device) = (paths.clone(), device.clone());
+        move || {
+            let file = open_alone(&device)?;
+            prove_again(&paths, &device, &file)?;
+            Ok(file)
+        }
+    });
+    let file = file.await?;
     // mkfs opens what this descriptor has open: while it is held, the kernel gives the device's number to no other
     // device, so that a volume that is swapped meanwhile cannot take its place.
     let target = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let made = mkfs(wanted.filesystem, name, &target).run().await;
-    made.map_err(|source| ApplyError::Command { operation: "make the file system on", object: device.node.clone(), source })?;
-    file.sync_all().map_err(io_error("sync", &device.node))
+    let object = device.node.clone();
+    made.map_err(|source| ApplyError::Command {
+        operation: "make the file system on",
+        object,
+        source: Box::new(source),
+    })?;
+    let node = device.node.clone();
+    blocking("sync", device, move || file.sync_all().map_err(io_error("sync", node))).await
+}
+
+/// Runs what may hang with its device beside everything else, with a deadline.
+pub(super) async fn blocking<T: Send + 'static>(
+    operation: &'static str,
+    device: &Device,
+    work: impl FnOnce() -> Result<T, ApplyError> + Send + 'static,
+) -> Result<T, ApplyError> {
+    let failed = |source| ApplyError::Io { operation, object: device.node.clone(), source };
+    match tokio::time::timeout(DEVICE_DEADLINE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panicked)) => Err(failed(io::Error::other(panicked))),
+        Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// Opens it for writing after the kernel has confirmed that nobody holds it in any mount namespace (`O_EXCL`). That
@@ -105,12 +139,21 @@ fn prove_again(paths: &Paths, device: &Device, file: &File) -> Result<(), ApplyE
 fn mkfs(filesystem: Filesystem, name: &str, target: &str) -> Invocation {
     match filesystem {
         // -K: no discard.
-        Filesystem::Xfs => Invocation::new("mkfs.xfs", MKFS_DEADLINE)
-            .from_package("xfsprogs")
-            .arguments(["-q", "-K", "-L", &label(name, 12), target]),
-        Filesystem::Ext4 => Invocation::new("mkfs.ext4", MKFS_DEADLINE)
-            .from_package("e2fsprogs")
-            .arguments(["-q", "-E", "nodiscard,lazy_itable_init=1,lazy_journal_init=1", "-L", &label(name, 16), target]),
+        Filesystem::Xfs => Invocation::new("mkfs.xfs", MKFS_DEADLINE).brought_by("xfsprogs").arguments([
+            "-q",
+            "-K",
+            "-L",
+            &label(name, 12),
+            target,
+        ]),
+        Filesystem::Ext4 => Invocation::new("mkfs.ext4", MKFS_DEADLINE).brought_by("e2fsprogs").arguments([
+            "-q",
+            "-E",
+            "nodiscard,lazy_itable_init=1,lazy_journal_init=1",
+            "-L",
+            &label(name, 16),
+            target,
+        ]),
     }
 }
 
@@ -140,7 +183,8 @@ pub(super) fn mount_device(paths: &Paths, wanted: &Volume, device: &Device) -> R
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
     let object = format!("{} at {}", device.node, wanted.mount);
     let failed = |errno: nix::errno::Errno| io_error("mount", object.clone())(errno.into());
-    mount(Some(device.node.as_str()), &at, Some(wanted.filesystem.name()), flags, None::<&str>).map_err(failed)?;
+    mount(Some(device.node.as_str()), &at, Some(wanted.filesystem.name()), flags, None::<&str>)
+        .map_err(failed)?;
     let mounts = observe::mounts(paths).map_err(io_error("read", "/proc/self/mountinfo"))?;
     let on_top = mounts.iter().rev().find(|mount| mount.at == wanted.mount);
     if on_top.map(|mount| mount.number) == Some(device.number) {
@@ -155,16 +199,19 @@ pub(super) async fn grow(paths: &Paths, wanted: &Volume, device: &Device) -> Res
     let at = paths.at(&wanted.mount).display().to_string();
     let invocation = match wanted.filesystem {
         Filesystem::Xfs => {
-            Invocation::new("xfs_growfs", GROW_DEADLINE).from_package("xfsprogs").arguments(["-d", at.as_str()])
+            Invocation::new("xfs_growfs", GROW_DEADLINE).brought_by("xfsprogs").arguments(["-d", at.as_str()])
         }
-        Filesystem::Ext4 => {
-            Invocation::new("resize2fs", GROW_DEADLINE).from_package("e2fsprogs").arguments([device.node.as_str()])
-        }
+        Filesystem::Ext4 => Invocation::new("resize2fs", GROW_DEADLINE)
+            .brought_by("e2fsprogs")
+            .arguments([device.node.as_str()]),
     };
     let grown = invocation.run().await;
-    grown
-        .map(|_| ())
-        .map_err(|source| ApplyError::Command { operation: "grow the file system on", object: device.node.clone(), source })
+    let object = device.node.clone();
+    grown.map(|_| ()).map_err(|source| ApplyError::Command {
+        operation: "grow the file system on",
+        object,
+        source: Box::new(source),
+    })
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// How often sysfs is read while an attachment is awaited: at first often, because it mostly is about to come.
 const FIRST_POLL: Duration = Duration::from_millis(250);
+/// Two MiB of reads and a few ioctls.
+const LOOK_DEADLINE: Duration = Duration::from_secs(60);
 const LONGEST_POLL: Duration = Duration::from_secs(1);
 
 /// What `run` would do with a volume.
@@ -44,7 +46,12 @@ pub(crate) fn preview(paths: &Paths, name: &str, wanted: &Volume) -> PlannedStep
 }
 
 /// Makes a volume ready.
-pub(crate) async fn run(paths: &Paths, clock: &Clock, name: &str, wanted: &Volume) -> (Ending, handoff::Volume) {
+pub(crate) async fn run(
+    paths: &Paths,
+    clock: &Clock,
+    name: &str,
+    wanted: &Volume,
+) -> (Ending, handoff::Volume) {
     let (observation, plan) = match wait_for_attachment(paths, clock, name, wanted).await {
         Ok(found) => found,
         Err(fault) => {
@@ -54,7 +61,8 @@ pub(crate) async fn run(paths: &Paths, clock: &Clock, name: &str, wanted: &Volum
     };
     tracing::info!("volume {name}: {}", plan.reason);
     let Match::One(device) = &observation.device else {
-        let fault = plan.fault(name).unwrap_or_else(|| Fault::new("volume_absent", plan.reason.clone(), None));
+        let fault =
+            plan.fault(name).unwrap_or_else(|| Fault::new("volume_absent", plan.reason.clone(), None));
         return (Ending::failed(fault), describe(name, wanted, None, &plan.reason));
     };
     let ending = match apply(paths, name, wanted, (device, &plan)).await {
@@ -98,8 +106,16 @@ async fn wait_for_attachment(
     let mut said = false;
     loop {
         let (paths, owned_name, owned) = (paths.clone(), name.to_owned(), wanted.clone());
-        let looked = tokio::task::spawn_blocking(move || observe_and_plan(&paths, &owned_name, &owned)).await;
-        let (observation, mut plan) = looked.map_err(|error| Fault::new("internal_error", error.to_string(), None))??;
+        let look = tokio::task::spawn_blocking(move || observe_and_plan(&paths, &owned_name, &owned));
+        let (observation, mut plan) = match tokio::time::timeout(LOOK_DEADLINE, look).await {
+            Ok(Ok(looked)) => looked?,
+            Ok(Err(panicked)) => return Err(Fault::new("internal_error", panicked.to_string(), None)),
+            Err(_) => {
+                let message =
+                    format!("volume {name}: a device did not answer within {} s", LOOK_DEADLINE.as_secs());
+                return Err(Fault::new("volume_unreadable", message, Some("see the kernel's log")));
+            }
+        };
         if plan.action != Action::Wait {
             return Ok((observation, plan));
         }
@@ -133,14 +149,8 @@ async fn apply(
         apply::format(paths, name, wanted, device).await?;
     }
     if matches!(plan.action, Action::Format | Action::Mount { .. }) {
-        // mount(2) replays the journal: that can take a while and must not hold up the others.
-        let (paths, wanted, device) = (paths.clone(), wanted.clone(), device.clone());
-        let mounted = tokio::task::spawn_blocking(move || apply::mount_device(&paths, &wanted, &device)).await;
-        mounted.map_err(|error| ApplyError::Io {
-            operation: "mount",
-            object: name.to_owned(),
-            source: std::io::Error::other(error),
-        })??;
+        let (paths, wanted, mounted) = (paths.clone(), wanted.clone(), device.clone());
+        apply::blocking("mount", device, move || apply::mount_device(&paths, &wanted, &mounted)).await?;
     }
     if matches!(plan.action, Action::Grow | Action::Mount { grow: true }) {
         apply::grow(paths, wanted, device).await?;
@@ -180,7 +190,8 @@ fn describe(name: &str, wanted: &Volume, observation: Option<&Observation>, reas
 /// Volumes in groups that can be made ready side by side. A volume that is mounted inside another one comes after it,
 /// in the same group.
 pub(crate) fn groups(volumes: &BTreeMap<String, Volume>) -> Vec<Vec<String>> {
-    let inside = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
+    let inside =
+        |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('/'));
     let mut by_mount: Vec<(&String, &Volume)> = volumes.iter().collect();
     by_mount.sort_by(|(_, left), (_, right)| left.mount.cmp(&right.mount));
     let mut groups: Vec<(String, Vec<String>)> = Vec::new();

@@ -25,8 +25,10 @@ pub(crate) fn observe(paths: &Paths, wanted: &Volume) -> io::Result<Observation>
     let mount_point = mount_point(paths, &wanted.mount, &mounts);
     let (content, mounted_bytes) = match &device {
         Match::One(device) => {
-            let mounted = device.uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } if *at == wanted.mount));
-            let bytes = if mounted { mounted_bytes(&paths.at(&wanted.mount), wanted.filesystem) } else { None };
+            let mounted =
+                device.uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } if *at == wanted.mount));
+            let bytes =
+                if mounted { mounted_bytes(&paths.at(&wanted.mount), wanted.filesystem) } else { None };
             (Some(content(device).map_err(|error| error.to_string())), bytes)
         }
         _ => (None, None),
@@ -229,27 +231,21 @@ fn node_names(paths: &Paths) -> BTreeMap<String, Vec<PathBuf>> {
         let path = entry.path();
         let number = fs::metadata(&path).ok().and_then(|metadata| device_number(&metadata));
         if let Some(disk) = number.and_then(|number| disk_of(paths, number)) {
-            names.entry(disk.name).or_default().push(path);
+            names.entry(disk).or_default().push(path);
         }
     }
     names.values_mut().for_each(|nodes| nodes.sort());
     names
 }
 
-/// The whole disk that a device number belongs to.
-struct Disk {
-    name: String,
-    number: (u64, u64),
-}
-
-fn disk_of(paths: &Paths, (major, minor): (u64, u64)) -> Option<Disk> {
+/// The kernel's name of the whole disk that a device number belongs to.
+fn disk_of(paths: &Paths, (major, minor): (u64, u64)) -> Option<String> {
     let link = paths.at("/sys/dev/block").join(format!("{major}:{minor}"));
     let mut folder = fs::canonicalize(link).ok()?;
     if folder.join("partition").exists() {
         folder.pop();
     }
-    let number = parse_number(&attribute(&folder, "dev")?)?;
-    Some(Disk { name: folder.file_name()?.to_str()?.to_owned(), number })
+    Some(folder.file_name()?.to_str()?.to_owned())
 }
 
 /// btrfs and overlays have device numbers of their own: for them the source counts.
@@ -279,13 +275,18 @@ fn uses(folder: &Path, name: &str, number: (u64, u64), used: &Used) -> Vec<Use> 
         if !partition.join("partition").exists() {
             continue;
         }
-        let Some(number) = attribute(&partition, "dev").and_then(|text| parse_number(&text)) else { continue };
+        let Some(number) = attribute(&partition, "dev").and_then(|text| parse_number(&text)) else {
+            continue;
+        };
         uses.extend(uses_of(&partition, number, used).into_iter().map(|used| match used {
             Use::Mounted { at, .. } => Use::PartitionMounted { at },
             other => other,
         }));
     }
-    if uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } | Use::PartitionMounted { at } if at == "/")) {
+    if uses
+        .iter()
+        .any(|used| matches!(used, Use::Mounted { at, .. } | Use::PartitionMounted { at } if at == "/"))
+    {
         uses.insert(0, Use::Root);
     }
     uses.dedup();
@@ -310,3 +311,6 @@ fn attribute(folder: &Path, name: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -260,7 +260,9 @@ fn mounted_in_place<'uses>(wanted: &Volume, uses: &'uses [Use]) -> Option<(&'use
         return None;
     }
     uses.iter().find_map(|used| match used {
-        Use::Mounted { at, filesystem, read_only } if *at == wanted.mount => Some((filesystem.as_str(), *read_only)),
+        Use::Mounted { at, filesystem, read_only } if *at == wanted.mount => {
+            Some((filesystem.as_str(), *read_only))
+        }
         _ => None,
     })
 }
@@ -294,15 +296,19 @@ fn plan_mounted(
     }
     if read_only {
         let reason = format!("{} is mounted read-only at {at}", device.name);
-        let hint = "read the kernel's log for errors of the device, then unmount it and check the file system";
+        let hint =
+            "read the kernel's log for errors of the device, then unmount it and check the file system";
         return Plan::refuse("volume_read_only", reason, hint);
     }
-    let size = observation.mounted_bytes.or_else(|| match &observation.content {
+    let size = observation.mounted_bytes.or(match &observation.content {
         Some(Ok(Content::Filesystem(found))) => found.size_bytes,
         _ => None,
     });
     if can_grow(size, device) {
-        return Plan::new(Action::Grow, format!("{filesystem} on {} is mounted at {at}, {}", device.name, growth(size, device)));
+        return Plan::new(
+            Action::Grow,
+            format!("{filesystem} on {} is mounted at {at}, {}", device.name, growth(size, device)),
+        );
     }
     Plan::new(Action::Keep, format!("{filesystem} on {} is mounted at {at}", device.name))
 }
@@ -324,9 +330,10 @@ fn plan_free(wanted: &Volume, device: &Device, observation: &Observation) -> Pla
         _ => String::new(),
     };
     match content {
-        Content::Blank if wanted.format_if_blank => {
-            Plan::new(Action::Format, format!("{name} is blank: make {kind} and mount it at {}{hides}", wanted.mount))
-        }
+        Content::Blank if wanted.format_if_blank => Plan::new(
+            Action::Format,
+            format!("{name} is blank: make {kind} and mount it at {}{hides}", wanted.mount),
+        ),
         Content::Blank => Plan::refuse(
             "volume_blank",
             format!("{name} is blank and format = \"never\""),
@@ -352,7 +359,8 @@ fn plan_matching(wanted: &Volume, device: &Device, found: &Found, hides: &str) -
 }
 
 fn refuse_kind(wanted: &Volume, what: &str) -> Plan {
-    let reason = format!("{what}; wanted is {}, and only a blank device is ever formatted", wanted.filesystem.name());
+    let reason =
+        format!("{what}; wanted is {}, and only a blank device is ever formatted", wanted.filesystem.name());
     let hint = "correct `device`, `volume_id` or `filesystem`; if the data can go, wipe it yourself with wipefs -a and \
                 zero both ends";
     Plan::refuse("volume_foreign", reason, hint)
@@ -365,3 +373,6 @@ fn can_grow(size: Option<u64>, device: &Device) -> bool {
 fn growth(size: Option<u64>, device: &Device) -> String {
     format!("grow it from {} to {}", gigabytes(size.unwrap_or(0)), gigabytes(device.size_bytes))
 }
+
+#[cfg(test)]
+mod tests;

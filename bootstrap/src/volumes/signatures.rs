@@ -186,6 +186,9 @@ fn copies_between(size: u64, read: &mut Read<'_>) -> io::Result<Option<Place>> {
 
 const BLOCK: usize = 4096;
 
+/// From the bytes at a superblock's place to the file system.
+type Reader = fn(&[u8]) -> Option<Found>;
+
 impl Ends {
     fn read(size: u64, read: &mut Read<'_>) -> io::Result<Ends> {
         let length = size.min(PROBE_BYTES);
@@ -200,9 +203,11 @@ impl Ends {
     /// What holds other things, or is claimed by something that is no file system.
     fn container(&self) -> Option<Place> {
         let magic = MAGICS.iter().find(|(_, at, magic)| matches_at(&self.head, *at, magic));
-        magic.map(|(what, at, _)| Place { what, at: *at }).or_else(|| self.md_at_the_end()).or_else(|| self.zfs()).or_else(
-            || self.boot_sector(),
-        )
+        magic
+            .map(|(what, at, _)| Place { what, at: *at })
+            .or_else(|| self.md_at_the_end())
+            .or_else(|| self.zfs())
+            .or_else(|| self.boot_sector())
     }
 
     /// md 0.90 and 1.0 keep their superblock near the end, so that a member looks like the file system on the array.
@@ -247,7 +252,7 @@ impl Ends {
     }
 
     fn filesystems(&self) -> Vec<(u64, Found)> {
-        let readers: [(u64, fn(&[u8]) -> Option<Found>); 6] = [
+        let readers: [(u64, Reader); 6] = [
             (0, superblock::boot_sector),
             (0, superblock::xfs),
             (1024, superblock::ext),

@@ -1,3 +1,5 @@
+//! The client against a metadata service at the wire.
+
 use super::fake::{FakeImds, environment_of};
 use super::*;
 use crate::fault::{Hint, one_line};
@@ -165,27 +167,4 @@ async fn an_identity_document_that_is_none_is_malformed() {
     let error = once(&fake).facts(&BTreeSet::new()).await.unwrap_err();
     assert_eq!(error.code(), "imds_malformed");
     assert!(error.to_string().contains("missing field"), "{error}");
-}
-
-/// Proxy variables are read from the process's environment, so this test runs itself once more with them set.
-#[tokio::test]
-#[expect(clippy::disallowed_methods, reason = "the environment under test is the process's own")]
-async fn proxy_variables_are_ignored() {
-    const NAME: &str = "imds::tests::proxy_variables_are_ignored";
-    const TRAP: &str = "http://127.0.0.1:1";
-    if std::env::var("http_proxy").is_ok_and(|proxy| proxy == TRAP) {
-        let fake = FakeImds::start(&[("meta-data/instance-id", "i-1")]).await;
-        assert_eq!(once(&fake).get("meta-data/instance-id").await.unwrap().as_deref(), Some("i-1"));
-        return;
-    }
-    let output = tokio::process::Command::new(std::env::current_exe().unwrap())
-        .args([NAME, "--exact", "--nocapture"])
-        .envs([("http_proxy", TRAP), ("HTTP_PROXY", TRAP), ("ALL_PROXY", TRAP), ("all_proxy", TRAP)])
-        .env_remove("no_proxy")
-        .env_remove("NO_PROXY")
-        .output()
-        .await
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && told.contains("1 passed"), "{told}");
 }

@@ -12,11 +12,6 @@
 //! with a dot is half done and swept by the next write. One program writes at a time: bootstrap, then the agent. The
 //! outer folder is what keeps others out; the inner modes are for users inside containers.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the one place that writes secrets; nothing here empties a file in use"
-)]
-
 use super::SecretValue;
 use crate::files;
 use crate::paths::Paths;
@@ -271,6 +266,7 @@ fn file_name(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests lay out what an interrupted write leaves")]
 mod tests {
     use super::*;
 

@@ -6,8 +6,11 @@
 
 mod containers;
 mod create_body;
+mod distribution;
 mod events;
 mod exec;
+mod frames;
+mod logs;
 mod pull;
 mod refusal;
 mod tail;
@@ -213,3 +216,6 @@ impl Engine for Docker {
         self.bell.heard().await;
     }
 }
+
+#[cfg(test)]
+mod wire_tests;

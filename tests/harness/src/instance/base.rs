@@ -94,7 +94,8 @@ fn logged(command: &mut Command, log: &Path) -> io::Result<()> {
         return Ok(());
     }
     let text = fs::read_to_string(log).unwrap_or_default();
-    let last = text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("; ");
+    let last =
+        text.lines().rev().take(5).collect::<Vec<_>>().into_iter().rev().collect::<Vec<_>>().join("; ");
     Err(io::Error::other(format!("{status}; the log {} ends with: {last}", log.display())))
 }
 
