@@ -73,7 +73,7 @@ impl Invocation {
     }
 
     /// The package that brings the program, for the hint.
-    pub(crate) fn from_package(mut self, package: &'static str) -> Invocation {
+    pub(crate) fn brought_by(mut self, package: &'static str) -> Invocation {
         self.package = Some(package);
         self
     }
@@ -100,7 +100,7 @@ impl Invocation {
             .map_err(start_error)?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
         match tokio::time::timeout(self.deadline, child.wait_with_output()).await {
-            Ok(output) => self.judge(output.map_err(start_error)?),
+            Ok(output) => self.judge(&output.map_err(start_error)?),
             Err(_) => {
                 // The child itself is killed by being dropped; what it started is killed here.
                 if let Some(group) = group {
@@ -111,7 +111,7 @@ impl Invocation {
         }
     }
 
-    fn judge(&self, output: std::process::Output) -> Result<String, CommandError> {
+    fn judge(&self, output: &std::process::Output) -> Result<String, CommandError> {
         let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
         if output.status.success() {
             return Ok(stdout);
@@ -164,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_program_says_which_package_has_it() {
-        let invocation = Invocation::new("mkfs.nothing", Duration::from_secs(1)).from_package("xfsprogs");
+        let invocation = Invocation::new("mkfs.nothing", Duration::from_secs(1)).brought_by("xfsprogs");
         let error = invocation.run().await.unwrap_err();
         assert_eq!(error.to_string(), "mkfs.nothing is not installed");
         assert!(error.hint().unwrap().contains("xfsprogs"));

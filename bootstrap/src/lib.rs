@@ -27,8 +27,9 @@ mod units;
 pub mod volumes;
 
 use clock::Clock;
-use configuration::{Configuration, ConfigurationError};
+use configuration::Configuration;
 use log::Log;
+use node::config::LoadError;
 use node::environment::Environment;
 use node::paths::Paths;
 use node::{exit, imds};
@@ -50,8 +51,7 @@ struct Context {
 pub fn main(arguments: cli::Arguments, environment: Environment) -> u8 {
     let clock = Clock::start();
     let filter = environment.get("RUST_LOG");
-    // Only the first choice in a process counts, and this is it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    node::cloud::install_crypto_provider();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -85,14 +85,13 @@ async fn carry_out(context: &Arc<Context>, configuration: &Configuration, plan_a
 }
 
 /// Every mistake on its own line; nothing has been changed.
-fn refuse(log: &Log, error: &ConfigurationError) -> u8 {
+fn refuse(log: &Log, error: &LoadError) -> u8 {
     match error {
-        ConfigurationError::Invalid(mistakes) => {
-            let lines: Vec<String> = mistakes.0.iter().map(configuration::mistake_line).collect();
-            log.plain(Level::ERROR, &lines);
+        LoadError::Invalid(mistakes) => {
+            log.plain(Level::ERROR, &mistakes.lines().collect::<Vec<_>>());
             exit::INVALID_CONFIGURATION
         }
-        ConfigurationError::Read { .. } => {
+        LoadError::Read { .. } => {
             log.plain(Level::ERROR, &[node::fault::with_hint(error)]);
             exit::FAILED
         }

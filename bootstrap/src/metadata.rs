@@ -4,14 +4,16 @@
 
 use crate::step::{Ending, Fault};
 use node::fault::Hint;
-use node::handoff::Handoff;
 use node::identity::Facts;
-use node::imds::Client;
+use node::imds::{Client, Patience};
 use node::paths::Paths;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-/// The client has its own retries; this is for an endpoint that swallows packets.
+/// For the first run of a boot. The network is up when bootstrap starts, fresh tokens are refused for half a minute at
+/// most, and a boot that waits longer only keeps the machine from saying what is wrong with it.
+pub(crate) const PATIENCE: Patience = Patience::of(Duration::from_secs(60));
+/// The client's patience and one request more; this is for what its own deadlines do not cover.
 const DEADLINE: Duration = Duration::from_secs(120);
 const HINT: &str = "check that the instance metadata service is enabled (HttpEndpoint) and that nothing blocks \
                     169.254.169.254; AWS_EC2_METADATA_SERVICE_ENDPOINT replaces the address";
@@ -35,14 +37,16 @@ pub(crate) async fn ask(client: &Client, tags: &BTreeSet<String>) -> Result<Fact
 
 /// The step: facts if there are any, and how it ended.
 pub(crate) async fn run(paths: &Paths, client: &Client, tags: &BTreeSet<String>) -> (Option<Facts>, Ending) {
-    match ask(client, tags).await {
+    let known = crate::handoff::of_this_boot(paths).and_then(|handoff| handoff.identity);
+    // What is known already is not worth a long wait.
+    let patience = if known.is_some() { Patience::BRIEF } else { PATIENCE };
+    match ask(&client.with_patience(patience), tags).await {
         Ok(facts) => {
             let Facts { instance_id, instance_type, availability_zone, .. } = &facts;
             let reason = format!("{instance_id}, {instance_type} in {availability_zone}");
             (Some(facts), Ending::unchanged(reason))
         }
         Err(fault) => {
-            let known = crate::handoff::of_this_boot(paths).and_then(|handoff: Handoff| handoff.identity);
             let mut ending = Ending::failed(fault);
             if let Some(facts) = &known {
                 ending.reason = format!(

@@ -1,7 +1,7 @@
 //! `plan`: every step's plan with its reason, on standard output. Reads the same things as `run` and changes nothing,
 //! not even a folder; it takes no lock.
 
-use crate::configuration::{Configuration, mistake_line};
+use crate::configuration::Configuration;
 use crate::docker::{self, socket::Endpoint};
 use crate::step::{Intent, PlannedStep, plan_table};
 use crate::{Context, agent, handoff, metadata, secrets, systemd, units, volumes};
@@ -40,8 +40,7 @@ pub(crate) async fn run(context: &Context, configuration: &Configuration, json: 
             steps.extend(["volumes", "secrets", "docker"].map(skip));
         }
         Err(mistakes) => {
-            let lines: Vec<String> = mistakes.0.iter().map(mistake_line).collect();
-            context.log.plain(Level::ERROR, &lines);
+            context.log.plain(Level::ERROR, &mistakes.lines().collect::<Vec<_>>());
             return exit::INVALID_CONFIGURATION;
         }
     }

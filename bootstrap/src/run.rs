@@ -11,7 +11,7 @@
 //! installed is started, so that there is someone to say what is wrong.
 
 use crate::agent;
-use crate::configuration::{Configuration, mistake_line};
+use crate::configuration::Configuration;
 use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
@@ -58,8 +58,7 @@ pub(crate) async fn run(context: &Arc<Context>, configuration: &Configuration) -
 
 /// Mistakes that show only on this instance, such as a tag that it does not have.
 fn refuse(context: &Context, mistakes: &Mistakes) -> u8 {
-    let lines: Vec<String> = mistakes.0.iter().map(mistake_line).collect();
-    context.log.plain(Level::ERROR, &lines);
+    context.log.plain(Level::ERROR, &mistakes.lines().collect::<Vec<_>>());
     exit::INVALID_CONFIGURATION
 }
 

@@ -3,12 +3,11 @@
 use crate::clock::Clock;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use node::cloud::secrets_manager::SecretsManager;
 use node::config::settings;
 use node::handoff;
 use node::paths::Paths;
-use node::secrets::Store;
+use node::secrets::{Store, is_tmpfs};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -30,8 +29,7 @@ pub(crate) fn prepare_folder(paths: &Paths) -> Result<(), Fault> {
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed("create"))?;
     fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed("protect"))?;
-    let kind = statfs(&folder).map_err(|errno| failed("examine")(errno.into()))?;
-    if kind.filesystem_type() == TMPFS_MAGIC {
+    if is_tmpfs(&folder).map_err(failed("examine"))? {
         return Ok(());
     }
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;

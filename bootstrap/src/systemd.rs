@@ -66,7 +66,7 @@ impl std::fmt::Display for State {
 }
 
 fn systemctl(arguments: &[&str]) -> Invocation {
-    Invocation::new("systemctl", DEADLINE).from_package("systemd").arguments(arguments.iter().copied())
+    Invocation::new("systemctl", DEADLINE).brought_by("systemd").arguments(arguments.iter().copied())
 }
 
 pub(crate) async fn state(unit: &str) -> Result<State, CommandError> {

@@ -169,7 +169,7 @@ async fn make_group(paths: &Paths) -> Result<(), CommandError> {
             Err(error) => tracing::warn!("systemd-sysusers: {}", one_line(&error)),
         }
     }
-    let add = Invocation::new("groupadd", DEADLINE).from_package("passwd or shadow-utils");
+    let add = Invocation::new("groupadd", DEADLINE).brought_by("passwd or shadow-utils");
     add.arguments(["--system", GROUP]).run().await.map(|_| ())
 }
 

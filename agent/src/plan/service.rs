@@ -38,8 +38,8 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
             reason.into_iter().for_each(|reason| draft.say(reason));
             version
         }
-        Wanted::Nothing { reason } => {
-            draft.idle(ServiceState::Waiting);
+        Wanted::Nothing { reason, barred } => {
+            draft.idle(if barred { ServiceState::Failed } else { ServiceState::Waiting });
             draft.say(reason);
             return None;
         }

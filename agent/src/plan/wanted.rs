@@ -12,8 +12,8 @@ use node::config::settings::ImageVersion;
 pub(super) enum Wanted {
     /// This version; with the reason, where it is not what the reference names.
     Run { version: Version, reason: Option<String> },
-    /// Nothing can be.
-    Nothing { reason: String },
+    /// Nothing can be; `barred` where that is for good, until another image or specification comes.
+    Nothing { reason: String, barred: bool },
 }
 
 /// What the reference of a service names.
@@ -68,7 +68,7 @@ fn with_answer(view: &View<'_>, digest: &str) -> Wanted {
     let barred = format!("{} failed before and is not tried again: {}", short(digest), entry.cause);
     match fallback(view) {
         Some(version) => Wanted::Run { version, reason: Some(barred) },
-        None => Wanted::Nothing { reason: format!("{barred}; there is nothing to return to") },
+        None => Wanted::Nothing { reason: format!("{barred}; there is nothing to return to"), barred: true },
     }
 }
 
@@ -99,7 +99,7 @@ fn without_answer(view: &View<'_>, why: &str, soon: bool) -> Wanted {
     let Some(good) = &view.record.good else {
         return match adoptable(view) {
             Some(version) => Wanted::Run { version, reason },
-            None => Wanted::Nothing { reason: reason.unwrap_or_default() },
+            None => Wanted::Nothing { reason: reason.unwrap_or_default(), barred: false },
         };
     };
     let version = view.wanted_version(&good.digest);
@@ -110,7 +110,7 @@ fn without_answer(view: &View<'_>, why: &str, soon: bool) -> Wanted {
     }
     match fallback(view) {
         Some(version) => Wanted::Run { version, reason },
-        None => Wanted::Nothing { reason: reason.unwrap_or_default() },
+        None => Wanted::Nothing { reason: reason.unwrap_or_default(), barred: false },
     }
 }
 

@@ -181,7 +181,7 @@ mod tests {
         answer: &'static str,
         sha256: &str,
     ) -> (tempfile::TempDir, PathBuf, Result<(), FetchError>) {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        node::cloud::install_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.part");
         let artifact = AgentArtifact { url: serve(answer).await, sha256: sha256.to_owned() };

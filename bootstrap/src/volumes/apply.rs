@@ -41,7 +41,7 @@ pub(crate) enum ApplyError {
         operation: &'static str,
         object: String,
         #[source]
-        source: CommandError,
+        source: Box<CommandError>,
     },
 }
 
@@ -84,7 +84,11 @@ pub(super) async fn format(
     let target = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let made = mkfs(wanted.filesystem, name, &target).run().await;
     let object = device.node.clone();
-    made.map_err(|source| ApplyError::Command { operation: "make the file system on", object, source })?;
+    made.map_err(|source| ApplyError::Command {
+        operation: "make the file system on",
+        object,
+        source: Box::new(source),
+    })?;
     let node = device.node.clone();
     blocking("sync", device, move || file.sync_all().map_err(io_error("sync", node))).await
 }
@@ -135,23 +139,21 @@ fn prove_again(paths: &Paths, device: &Device, file: &File) -> Result<(), ApplyE
 fn mkfs(filesystem: Filesystem, name: &str, target: &str) -> Invocation {
     match filesystem {
         // -K: no discard.
-        Filesystem::Xfs => Invocation::new("mkfs.xfs", MKFS_DEADLINE).from_package("xfsprogs").arguments([
+        Filesystem::Xfs => Invocation::new("mkfs.xfs", MKFS_DEADLINE).brought_by("xfsprogs").arguments([
             "-q",
             "-K",
             "-L",
             &label(name, 12),
             target,
         ]),
-        Filesystem::Ext4 => {
-            Invocation::new("mkfs.ext4", MKFS_DEADLINE).from_package("e2fsprogs").arguments([
-                "-q",
-                "-E",
-                "nodiscard,lazy_itable_init=1,lazy_journal_init=1",
-                "-L",
-                &label(name, 16),
-                target,
-            ])
-        }
+        Filesystem::Ext4 => Invocation::new("mkfs.ext4", MKFS_DEADLINE).brought_by("e2fsprogs").arguments([
+            "-q",
+            "-E",
+            "nodiscard,lazy_itable_init=1,lazy_journal_init=1",
+            "-L",
+            &label(name, 16),
+            target,
+        ]),
     }
 }
 
@@ -196,18 +198,19 @@ pub(super) fn mount_device(paths: &Paths, wanted: &Volume, device: &Device) -> R
 pub(super) async fn grow(paths: &Paths, wanted: &Volume, device: &Device) -> Result<(), ApplyError> {
     let at = paths.at(&wanted.mount).display().to_string();
     let invocation = match wanted.filesystem {
-        Filesystem::Xfs => Invocation::new("xfs_growfs", GROW_DEADLINE)
-            .from_package("xfsprogs")
-            .arguments(["-d", at.as_str()]),
+        Filesystem::Xfs => {
+            Invocation::new("xfs_growfs", GROW_DEADLINE).brought_by("xfsprogs").arguments(["-d", at.as_str()])
+        }
         Filesystem::Ext4 => Invocation::new("resize2fs", GROW_DEADLINE)
-            .from_package("e2fsprogs")
+            .brought_by("e2fsprogs")
             .arguments([device.node.as_str()]),
     };
     let grown = invocation.run().await;
+    let object = device.node.clone();
     grown.map(|_| ()).map_err(|source| ApplyError::Command {
         operation: "grow the file system on",
-        object: device.node.clone(),
-        source,
+        object,
+        source: Box::new(source),
     })
 }
 

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 /// `struct nvme_admin_cmd`, linux/nvme_ioctl.h
 #[repr(C)]
 #[derive(Default)]
-pub struct NvmeAdminCommand {
+pub(super) struct NvmeAdminCommand {
     opcode: u8,
     flags: u8,
     reserved: u16,
@@ -29,7 +29,7 @@ pub struct NvmeAdminCommand {
 /// `struct xfs_fsop_geom_v1`, up to the number of data blocks; the rest is not read.
 #[repr(C)]
 #[derive(Default)]
-pub struct XfsGeometry {
+pub(super) struct XfsGeometry {
     block_bytes: u32,
     before_blocks: [u32; 7],
     data_blocks: u64,

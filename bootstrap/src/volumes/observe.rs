@@ -231,27 +231,21 @@ fn node_names(paths: &Paths) -> BTreeMap<String, Vec<PathBuf>> {
         let path = entry.path();
         let number = fs::metadata(&path).ok().and_then(|metadata| device_number(&metadata));
         if let Some(disk) = number.and_then(|number| disk_of(paths, number)) {
-            names.entry(disk.name).or_default().push(path);
+            names.entry(disk).or_default().push(path);
         }
     }
     names.values_mut().for_each(|nodes| nodes.sort());
     names
 }
 
-/// The whole disk that a device number belongs to.
-struct Disk {
-    name: String,
-    number: (u64, u64),
-}
-
-fn disk_of(paths: &Paths, (major, minor): (u64, u64)) -> Option<Disk> {
+/// The kernel's name of the whole disk that a device number belongs to.
+fn disk_of(paths: &Paths, (major, minor): (u64, u64)) -> Option<String> {
     let link = paths.at("/sys/dev/block").join(format!("{major}:{minor}"));
     let mut folder = fs::canonicalize(link).ok()?;
     if folder.join("partition").exists() {
         folder.pop();
     }
-    let number = parse_number(&attribute(&folder, "dev")?)?;
-    Some(Disk { name: folder.file_name()?.to_str()?.to_owned(), number })
+    Some(folder.file_name()?.to_str()?.to_owned())
 }
 
 /// btrfs and overlays have device numbers of their own: for them the source counts.
@@ -317,3 +311,6 @@ fn attribute(folder: &Path, name: &str) -> Option<String> {
     let text = text.trim();
     (!text.is_empty()).then(|| text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

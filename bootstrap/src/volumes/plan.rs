@@ -300,7 +300,7 @@ fn plan_mounted(
             "read the kernel's log for errors of the device, then unmount it and check the file system";
         return Plan::refuse("volume_read_only", reason, hint);
     }
-    let size = observation.mounted_bytes.or_else(|| match &observation.content {
+    let size = observation.mounted_bytes.or(match &observation.content {
         Some(Ok(Content::Filesystem(found))) => found.size_bytes,
         _ => None,
     });
@@ -373,3 +373,6 @@ fn can_grow(size: Option<u64>, device: &Device) -> bool {
 fn growth(size: Option<u64>, device: &Device) -> String {
     format!("grow it from {} to {}", gigabytes(size.unwrap_or(0)), gigabytes(device.size_bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -186,6 +186,9 @@ fn copies_between(size: u64, read: &mut Read<'_>) -> io::Result<Option<Place>> {
 
 const BLOCK: usize = 4096;
 
+/// From the bytes at a superblock's place to the file system.
+type Reader = fn(&[u8]) -> Option<Found>;
+
 impl Ends {
     fn read(size: u64, read: &mut Read<'_>) -> io::Result<Ends> {
         let length = size.min(PROBE_BYTES);
@@ -249,7 +252,7 @@ impl Ends {
     }
 
     fn filesystems(&self) -> Vec<(u64, Found)> {
-        let readers: [(u64, fn(&[u8]) -> Option<Found>); 6] = [
+        let readers: [(u64, Reader); 6] = [
             (0, superblock::boot_sector),
             (0, superblock::xfs),
             (1024, superblock::ext),

@@ -51,7 +51,10 @@ impl Wrong {
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     list: Vec<(Span, Wrong)>,
+    syntax: Vec<(Span, Wrong)>,
     incomplete: bool,
+    /// Where keys may stand in another table than the one they were meant for.
+    distrusted: Vec<Span>,
 }
 
 impl Findings {
@@ -71,24 +74,40 @@ impl Findings {
     }
 
     /// A part of the text could not be read, so that what seems to be missing may be written there.
-    pub(super) fn text_is_incomplete(&mut self) {
+    pub(super) fn add_syntax(&mut self, at: Span, wrong: Wrong) {
+        self.syntax.push((at, wrong));
         self.incomplete = true;
     }
 
+    /// Nothing but the syntax is judged in this part of a text.
+    pub(super) fn distrust(&mut self, part: Span) {
+        self.distrusted.push(part);
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.is_empty() && self.syntax.is_empty()
+    }
+
+    fn is_reliable(&self, at: Span, wrong: &Wrong) -> bool {
+        let inside = |part: &Span| part.source == at.source && (part.start..part.end).contains(&at.start);
+        let may_be_unread = self.incomplete && wrong.absence;
+        !may_be_unread && !self.distrusted.iter().any(inside)
     }
 
     /// The mistakes in the order of sources, lines and columns.
-    pub(super) fn into_mistakes(self, sources: &[Source]) -> Mistakes {
-        let incomplete = self.incomplete;
-        let mut list: Vec<_> =
-            self.list.into_iter().filter(|(_, wrong)| !(incomplete && wrong.absence)).collect();
+    pub(super) fn mistakes(&self, sources: &[Source]) -> Mistakes {
+        let reliable = self.list.iter().filter(|(at, wrong)| self.is_reliable(*at, wrong));
+        let mut list: Vec<_> = reliable.chain(&self.syntax).cloned().collect();
         list.sort_by(|(left, left_wrong), (right, right_wrong)| {
-            (left.source, left.start, &left_wrong.message).cmp(&(right.source, right.start, &right_wrong.message))
+            (left.source, left.start, &left_wrong.message).cmp(&(
+                right.source,
+                right.start,
+                &right_wrong.message,
+            ))
         });
         list.dedup_by(|(left, left_wrong), (right, right_wrong)| {
-            (left.source, left.start) == (right.source, right.start) && left_wrong.message == right_wrong.message
+            (left.source, left.start) == (right.source, right.start)
+                && left_wrong.message == right_wrong.message
         });
         Mistakes(list.into_iter().map(|(at, wrong)| mistake(sources, at, wrong)).collect())
     }
@@ -103,7 +122,8 @@ fn mistake(sources: &[Source], at: Span, wrong: Wrong) -> Mistake {
 
 /// Line and column, both from 1, the column in characters.
 pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = &text[..text.floor_char_boundary(offset)];
+    let boundary = (0..=offset.min(text.len())).rev().find(|&index| text.is_char_boundary(index));
+    let before = &text[..boundary.unwrap_or(0)];
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }
@@ -111,7 +131,7 @@ pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
 /// The one of `known` that `written` probably means.
 pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this, suggestions look random; found by trying common slips.
-    const ALIKE: f64 = 0.7;
+    const ALIKE: f64 = 0.65;
     known
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(&written.to_lowercase(), name), name))

@@ -216,7 +216,9 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn entry(&mut self, key: &str, entry: &mut Entry, names: &Names<'_>) {
         if key.contains("${") {
-            self.findings.add(entry.key_at, Wrong::new(format!("`{key}`: `${{…}}` is not substituted in keys")));
+            let wrong = Wrong::new(format!("`{key}`: `${{…}}` is not substituted in keys"));
+            self.findings.add(entry.key_at, wrong);
+            entry.node.value = Value::Unusable;
         }
         self.node(&mut entry.node, names);
     }

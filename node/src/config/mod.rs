@@ -55,9 +55,10 @@ impl Draft {
     /// Without one of syntax there is a draft, and [`Draft::check`] finds the rest.
     pub fn parse(sources: Vec<Source>) -> Result<Draft, Mistakes> {
         let mut findings = Findings::default();
-        let mut parsed = sources.iter().enumerate().map(|(index, source)| {
-            syntax::parse(index, &source.text, &mut findings)
-        });
+        let mut parsed = sources
+            .iter()
+            .enumerate()
+            .map(|(index, source)| syntax::parse(index, &source.text, &mut findings));
         let mut root = parsed.next().unwrap_or_else(|| syntax::parse(0, "", &mut Findings::default()));
         parsed.for_each(|over| root.merge(over));
         let draft = Draft { sources, root };
@@ -65,7 +66,7 @@ impl Draft {
             return Ok(draft);
         }
         draft.evaluate(&stand_in(), false, &mut findings);
-        Err(findings.into_mistakes(&draft.sources))
+        Err(findings.mistakes(&draft.sources))
     }
 
     /// The instance tags that `${tag:KEY}` names, to be asked of the metadata service.
@@ -78,7 +79,7 @@ impl Draft {
     pub fn check(&self) -> Result<(), Mistakes> {
         let mut findings = Findings::default();
         self.evaluate(&stand_in(), false, &mut findings);
-        if findings.is_empty() { Ok(()) } else { Err(findings.into_mistakes(&self.sources)) }
+        if findings.is_empty() { Ok(()) } else { Err(findings.mistakes(&self.sources)) }
     }
 
     /// The validated settings for the instance that `facts` describe.
@@ -91,7 +92,7 @@ impl Draft {
             None if findings.is_empty() => findings.add(self.root.at, Wrong::new("refused without a reason")),
             _ => {}
         }
-        Err(findings.into_mistakes(&self.sources))
+        Err(findings.mistakes(&self.sources))
     }
 
     /// Runs every stage after the syntax. `None` if anything is wrong, or depends on tags that are not known.

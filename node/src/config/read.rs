@@ -21,7 +21,12 @@ impl Draft {
 
     /// The same with another file than node.toml (`--config PATH`); the drop-ins of node.d still apply.
     pub fn read_with(configuration: &Path, paths: &Paths) -> Result<Draft, LoadError> {
-        let mut sources = vec![Source::read(configuration)?];
+        Draft::with_drop_ins(Source::read(configuration)?, paths)
+    }
+
+    /// The same with a text that was read already, such as from standard input.
+    pub fn with_drop_ins(configuration: Source, paths: &Paths) -> Result<Draft, LoadError> {
+        let mut sources = vec![configuration];
         for path in drop_ins(&paths.drop_ins())? {
             sources.push(Source::read(&path)?);
         }

@@ -4,7 +4,7 @@
 //!
 //! It knows the part of JSON Schema that [`super::schema`] makes, and no more.
 
-use super::findings::{Findings, Span, Wrong, did_you_mean};
+use super::findings::{Findings, Span, Wrong, closest, did_you_mean};
 use super::tree::{Entry, Node, Value};
 use super::written::NOT_SUPPORTED;
 use serde_json::Value as Json;
@@ -34,14 +34,19 @@ impl Structure<'_> {
         let at = node.at;
         match &mut node.value {
             Value::Table(entries) => {
-                self.required(entries.keys().map(String::as_str).collect(), schema, at, path);
+                let written: Vec<&str> = entries.keys().map(String::as_str).collect();
+                self.required(&written, schema, at, path);
                 for (key, entry) in entries {
                     self.entry(key, entry, schema, path);
                 }
             }
             Value::Array(items) => {
                 if let Some(schema) = schema.get("items") {
-                    items.iter_mut().for_each(|item| self.node(item, schema, path));
+                    let (key, table) = split(path);
+                    for (index, item) in items.iter_mut().enumerate() {
+                        let key = format!("{key}[{index}]");
+                        self.node(item, schema, &[table, &[&key]].concat());
+                    }
                 }
             }
             _ => {}
@@ -61,8 +66,7 @@ impl Structure<'_> {
             }
             Some(property) => self.node(&mut entry.node, property, &inner),
             None => {
-                let known = schema.get("properties").and_then(Json::as_object);
-                let near = known.and_then(|known| did_you_mean(key, known.keys().map(String::as_str)));
+                let near = did_you_mean(key, known(schema));
                 let wrong = Wrong::new(format!("unknown key `{key}`{}", within(path)))
                     .hint_if_any(near.or_else(|| self.elsewhere(key)));
                 self.findings.add(entry.key_at, wrong);
@@ -71,10 +75,13 @@ impl Structure<'_> {
         }
     }
 
-    fn required(&mut self, written: Vec<&str>, schema: &Json, at: Span, path: &[&str]) {
+    fn required(&mut self, written: &[&str], schema: &Json, at: Span, path: &[&str]) {
         let required = schema.get("required").and_then(Json::as_array);
         for key in required.into_iter().flatten().filter_map(Json::as_str) {
-            if !written.contains(&key) {
+            // A misspelt key is reported where it is written, and is not missing besides.
+            let misspelt =
+                |other: &&str| !is_known(other, schema) && closest(other, known(schema)) == Some(key);
+            if !written.contains(&key) && !written.iter().any(misspelt) {
                 self.findings.add(at, Wrong::absent(format!("`{key}` is missing{}", within(path))));
             }
         }
@@ -97,6 +104,15 @@ impl Structure<'_> {
             node.value = Value::Unusable;
         }
     }
+}
+
+/// The keys that a table of this schema can have.
+fn known(schema: &Json) -> impl Iterator<Item = &str> {
+    schema.get("properties").and_then(Json::as_object).into_iter().flatten().map(|(key, _)| key.as_str())
+}
+
+fn is_known(key: &str, schema: &Json) -> bool {
+    known(schema).any(|known| known == key)
 }
 
 /// The schema that applies to a value of this kind: itself, or the choice that takes the kind.
@@ -137,9 +153,10 @@ fn one_of(text: &str, schema: &Json, path: &[&str]) -> Result<(), Wrong> {
                 .hint(format!("leave it out or write {supported}")))
         }
         None => {
-            let near: Vec<String> = choices.iter().filter_map(constant).collect();
+            let all: Vec<String> = choices.iter().filter_map(constant).collect();
+            let near = closest(text, all.iter().map(String::as_str));
             Err(Wrong::new(format!("{} must be {}, not \"{text}\"", name(path), list(choices.iter())))
-                .hint_if_any(did_you_mean(text, near.iter().map(String::as_str))))
+                .hint_if_any(near.map(|near| format!("did you mean \"{near}\"?"))))
         }
     }
 }
@@ -215,7 +232,8 @@ fn name(path: &[&str]) -> String {
 
 /// `` in [table]``, nothing at the top level. Keys that need quotes get them.
 fn within(table: &[&str]) -> String {
-    let bare = |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    let bare =
+        |key: &str| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     let steps: Vec<String> =
         table.iter().map(|key| if bare(key) { (*key).to_owned() } else { format!("{key:?}") }).collect();
     if steps.is_empty() { String::new() } else { format!(" in [{}]", steps.join(".")) }

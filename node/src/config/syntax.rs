@@ -24,8 +24,7 @@ const KEY_DOTS_AT_MOST: usize = 16;
 pub(super) fn parse(source: usize, text: &str, findings: &mut Findings) -> Node {
     let whole = Span { source, start: 0, end: 0 };
     if let Err((at, wrong)) = refuse_extremes(text) {
-        findings.add(Span { source, ..at }, wrong);
-        findings.text_is_incomplete();
+        findings.add_syntax(Span { source, ..at }, wrong);
         return Node { at: whole, value: Value::Table(BTreeMap::new()) };
     }
     let mut readable = text.to_owned();
@@ -36,8 +35,14 @@ pub(super) fn parse(source: usize, text: &str, findings: &mut Findings) -> Node 
                 let at = error.span().unwrap_or(0..0);
                 let statement = Statement::around(&readable, &error, at.start);
                 let span = Span { source, start: at.start, end: at.end };
-                findings.add(span, describe(&readable, &error, &statement));
-                findings.text_is_incomplete();
+                findings.add_syntax(span, describe(&readable, &error, &statement));
+                if statement.unclosed.is_some() {
+                    findings.distrust(Span {
+                        source,
+                        start: statement.bytes.start,
+                        end: statement.end_of_table,
+                    });
+                }
                 if !blank(&mut readable, statement.bytes) {
                     break;
                 }
@@ -50,7 +55,8 @@ pub(super) fn parse(source: usize, text: &str, findings: &mut Findings) -> Node 
 fn refuse_extremes(text: &str) -> Result<(), (Span, Wrong)> {
     let at = |start| Span { source: 0, start, end: start };
     if text.len() > BYTES_AT_MOST {
-        let wrong = Wrong::new(format!("the file has {} bytes; at most {BYTES_AT_MOST} are read", text.len()));
+        let wrong =
+            Wrong::new(format!("the file has {} bytes; at most {BYTES_AT_MOST} are read", text.len()));
         return Err((at(0), wrong));
     }
     let mut dots = 0;
@@ -92,6 +98,8 @@ struct Statement {
     bytes: Range<usize>,
     /// The line, from 1, of an earlier statement that ran on into the one where the error was noticed.
     unclosed: Option<usize>,
+    /// Where the next table begins.
+    end_of_table: usize,
 }
 
 impl Statement {
@@ -99,20 +107,24 @@ impl Statement {
         let lines = lines(text);
         let noticed = position(text, offset).0 - 1;
         let line = |index: usize| lines.get(index).map_or("", |range| &text[range.clone()]);
-        let begin_of = |index: usize| (0..=index).rev().find(|&index| begins(line(index))).unwrap_or(index);
-        let indent = line(noticed).len() - line(noticed).trim_start().len();
-        let at_begin = lines.get(noticed).is_some_and(|range| offset <= range.start + indent);
+        let start_of = |index: usize| lines.get(index).map_or(text.len(), |range| range.start);
+        let begin_before = |index: usize| (0..index).rev().find(|&index| begins(line(index)));
+        let runs_on = |first: &usize| DeTable::parse(&text[start_of(*first)..start_of(noticed)]).is_err();
         // A good statement that is refused at its first character is the victim of the one before it.
-        let victim = at_begin && noticed > 0 && begins(line(noticed)) && error.message() != "duplicate key";
-        let first = begin_of(if victim { noticed - 1 } else { noticed });
-        let header = is_header(line(first));
-        let last = (first + 1..lines.len())
-            .filter(|&index| victim || index > noticed)
-            .find(|&index| if header { is_header(line(index)) } else { begins(line(index)) })
-            .unwrap_or(lines.len());
-        let end = lines.get(last).map_or(text.len(), |range| range.start);
-        let start = lines.get(first).map_or(0, |range| range.start);
-        Statement { bytes: start..end, unclosed: victim.then_some(first + 1) }
+        let before = text.get(start_of(noticed).min(offset)..offset);
+        let at_begin = before.is_some_and(|before| before.trim().is_empty()) && begins(line(noticed));
+        let culprit = begin_before(noticed).filter(runs_on);
+        let victim = culprit.filter(|_| at_begin && error.message() != "duplicate key");
+        let continued = culprit.filter(|_| !begins(line(noticed)));
+        let first = victim.or(continued).unwrap_or(noticed);
+        let after = if victim.is_some() { first + 1 } else { noticed + 1 };
+        let next = |stop: fn(&str) -> bool| (after..lines.len()).find(|&index| stop(line(index)));
+        let end_of_table = start_of(next(is_header).unwrap_or(lines.len()));
+        let end =
+            if is_header(line(first)) { end_of_table } else { start_of(next(begins).unwrap_or(lines.len())) };
+        let never_ends = error.message().starts_with("unclosed") || error.message().contains("multi-line");
+        let unclosed = victim.or(continued.filter(|_| never_ends)).map(|index| index + 1);
+        Statement { bytes: start_of(first)..end, unclosed, end_of_table }
     }
 }
 

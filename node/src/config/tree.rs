@@ -3,7 +3,7 @@
 //! What turns out to be wrong is marked [`Value::Unusable`] and stays in its place, so that later checks can tell
 //! "not written" from "written, and already reported".
 
-use super::findings::Span;
+use super::findings::{Span, closest};
 use std::collections::BTreeMap;
 
 /// A value and where it stands: for a table its header, its brace or the key that made it.
@@ -106,20 +106,11 @@ impl Node {
             _ => {}
         }
     }
-
-    /// The value of `key`, where this is a table that has it.
-    pub(super) fn get(&self, key: &str) -> Option<&Node> {
-        match &self.value {
-            Value::Table(entries) => entries.get(key).map(|entry| &entry.node),
-            _ => None,
-        }
-    }
 }
 
 impl Entry {
     fn merge(&mut self, over: Entry) {
-        let both_tables =
-            matches!((&self.node.value, &over.node.value), (Value::Table(_), Value::Table(_)));
+        let both_tables = matches!((&self.node.value, &over.node.value), (Value::Table(_), Value::Table(_)));
         if !both_tables {
             self.key_at = over.key_at;
         }
@@ -163,6 +154,14 @@ impl<'t> Place<'t> {
             Some(item) => Place { node: Some(item), key_at: item.at, at: item.at },
             None => Place { node: None, ..self },
         }
+    }
+
+    /// `key` is written in this table, or an unknown key that was probably meant to be it.
+    pub(super) fn has_or_means(self, key: &str) -> bool {
+        let Some(Value::Table(entries)) = self.node.map(|node| &node.value) else { return false };
+        entries.iter().any(|(written, entry)| {
+            written == key || (!entry.node.value.is_usable() && closest(written, [key]).is_some())
+        })
     }
 
     /// Something stands here, right or wrong.

@@ -213,8 +213,12 @@ fn start_registry(daemon: &DockerDaemon) -> io::Result<Registry> {
         place("htpasswd"),
     );
     fs::write(place("config.yml"), configuration)?;
-    let mut command = Command::new("docker-registry");
-    command.args(["serve", &place("config.yml")]).stdin(Stdio::null()).stdout(Stdio::null());
+    // It has nothing to put in order, and must not outlive a suite that was killed.
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--pdeathsig", "KILL", "--", "docker-registry", "serve", &place("config.yml")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null());
     let process = command.stderr(fs::File::create(place("log"))?).spawn()?;
     let registry = Registry { process, _directory: directory };
     // The engine's own retries cover the moment until it listens; a login asks for it at once.

@@ -106,12 +106,9 @@ fn a_container_has_no_rights_it_was_not_given(bench: &mut Bench, runtime: &Runti
         assert!(said.ends_with("0000000000000400"), "only NET_BIND_SERVICE: {said}");
     });
     let format = "{{.HostConfig.Memory}} {{.HostConfig.MemorySwap}} {{.HostConfig.NanoCpus}} \
-                  {{.HostConfig.RestartPolicy.Name}} {{json .HostConfig.LogConfig}}";
+                  {{.HostConfig.RestartPolicy.Name}} {{.HostConfig.LogConfig.Type}} {{json .HostConfig.LogConfig.Config}}";
     let limits = bench.daemon.docker(&["inspect", "--format", format, "api-1"], b"").expect("inspected");
-    assert_eq!(
-        limits,
-        r#"67108864 67108864 500000000 no {"Type":"json-file","Config":{"max-file":"3","max-size":"10m"}}"#
-    );
+    assert_eq!(limits, r#"67108864 67108864 500000000 no json-file {"max-file":"3","max-size":"10m"}"#);
 }
 
 fn secrets_arrive_as_environment_and_files(bench: &mut Bench, runtime: &Runtime) {

@@ -114,8 +114,19 @@ impl DockerDaemon {
         let directory = self.directory.path();
         let place = |name: &str| directory.join(name).display().to_string();
         let log = File::options().create(true).append(true).open(directory.join("log"))?;
-        let process = Command::new("unshare")
-            .args(["--mount", "--propagation", "private", "--", "dockerd"])
+        // Were the suite itself killed, the engine is told to stop: nobody would drop it.
+        let process = Command::new("setpriv")
+            .args([
+                "--pdeathsig",
+                "TERM",
+                "--",
+                "unshare",
+                "--mount",
+                "--propagation",
+                "private",
+                "--",
+                "dockerd",
+            ])
             .args(["--data-root", &place("data"), "--exec-root", &place("run"), "--pidfile", &place("pid")])
             .args(["--host", &self.docker_host(), "--cgroup-parent", &format!("/{}", self.control_group)])
             .stdin(Stdio::null())

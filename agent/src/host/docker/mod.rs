@@ -216,3 +216,6 @@ impl Engine for Docker {
         self.bell.heard().await;
     }
 }
+
+#[cfg(test)]
+mod wire_tests;

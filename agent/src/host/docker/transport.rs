@@ -12,7 +12,7 @@ use bollard::errors::Error;
 use http_body_util::Empty;
 use hyper::body::{Body, Bytes, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{HOST, HeaderValue};
+use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use std::fmt;
@@ -101,6 +101,17 @@ fn agreed(theirs: Version) -> Result<Version, String> {
     Ok(theirs.min(NEWEST))
 }
 
+/// The engine reads this header as base64url and takes what it cannot read for an anonymous request; the library writes
+/// plain base64, which differs for some passwords.
+fn make_login_url_safe(headers: &mut HeaderMap) {
+    const LOGIN: &str = "x-registry-auth";
+    let Some(login) = headers.get(LOGIN).and_then(|value| value.to_str().ok()) else { return };
+    if let Ok(mut value) = HeaderValue::try_from(login.replace('+', "-").replace('/', "_")) {
+        value.set_sensitive(true);
+        headers.insert(LOGIN, value);
+    }
+}
+
 /// Carries the library's requests to the engine.
 #[derive(Debug)]
 pub(super) struct Transport {
@@ -117,6 +128,7 @@ impl Transport {
     pub(super) async fn request(&self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
         let version = self.agree().await?;
         *request.uri_mut() = versioned(request.uri(), version)?;
+        make_login_url_safe(request.headers_mut());
         let answer = self.send(request).await;
         if answer.is_err() {
             self.forget();

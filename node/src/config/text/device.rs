@@ -43,12 +43,28 @@ mod tests {
 
     #[test]
     fn attach_names() {
-        let taken = [("/dev/sdf", "sdf"), ("sdf", "sdf"), ("/dev/xvdf", "sdf"), ("xvdba", "sdba"), ("/dev/sdaa", "sdaa")];
+        let taken = [
+            ("/dev/sdf", "sdf"),
+            ("sdf", "sdf"),
+            ("/dev/xvdf", "sdf"),
+            ("xvdba", "sdba"),
+            ("/dev/sdaa", "sdaa"),
+        ];
         for (text, name) in taken {
             assert_eq!(attach_name(text).as_deref(), Ok(name), "{text}");
         }
-        let refused =
-            ["", "/dev/", "/dev/sd", "/dev/sda", "/dev/sda1", "/dev/sdf1", "/dev/nvme1n1", "/dev/sdF", "/dev/sdabc", "sdé"];
+        let refused = [
+            "",
+            "/dev/",
+            "/dev/sd",
+            "/dev/sda",
+            "/dev/sda1",
+            "/dev/sdf1",
+            "/dev/nvme1n1",
+            "/dev/sdF",
+            "/dev/sdabc",
+            "sdé",
+        ];
         for text in refused {
             assert!(attach_name(text).is_err(), "{text}");
         }

@@ -81,7 +81,9 @@ fn is_component(component: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let edges = component.starts_with(word) && component.ends_with(word);
     let mut separators = component.split(word).filter(|separator| !separator.is_empty());
-    edges && separators.all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
+    edges
+        && separators
+            .all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|b| b == b'-'))
 }
 
 fn check_tag(tag: &str) -> Result<(), String> {
@@ -144,7 +146,10 @@ mod tests {
             ("ollama/ollama:0.5".to_owned(), "docker.io/ollama/ollama:0.5".to_owned()),
             ("index.docker.io/nginx".to_owned(), "docker.io/library/nginx:latest".to_owned()),
             ("localhost/app".to_owned(), "localhost/app:latest".to_owned()),
-            ("localhost:5000/a/b_c__d-e.f:V1.0-rc".to_owned(), "localhost:5000/a/b_c__d-e.f:V1.0-rc".to_owned()),
+            (
+                "localhost:5000/a/b_c__d-e.f:V1.0-rc".to_owned(),
+                "localhost:5000/a/b_c__d-e.f:V1.0-rc".to_owned(),
+            ),
             (
                 "123456789012.dkr.ecr.eu-north-1.amazonaws.com/algoitny:latest".to_owned(),
                 "123456789012.dkr.ecr.eu-north-1.amazonaws.com/algoitny:latest".to_owned(),
@@ -160,9 +165,29 @@ mod tests {
     #[test]
     fn references_that_are_refused() {
         let cases = [
-            "", ":", "/", "@", "nginx:", "nginx@", "nginx@sha256:00", "Nginx", "host.example/App", "a//b", "a/b/",
-            "https://host/app", "-a", "a-", "a..b", "host:port/app", "host:0/app", "app:-tag", "app: tag", "ünï",
-            "HOST.example/app", "app@sha512:00", "a b",
+            "",
+            ":",
+            "/",
+            "@",
+            "nginx:",
+            "nginx@",
+            "nginx@sha256:00",
+            "Nginx",
+            "host.example/App",
+            "a//b",
+            "a/b/",
+            "https://host/app",
+            "-a",
+            "a-",
+            "a..b",
+            "host:port/app",
+            "host:0/app",
+            "app:-tag",
+            "app: tag",
+            "ünï",
+            "HOST.example/app",
+            "app@sha512:00",
+            "a b",
         ];
         for text in cases {
             assert!(reference(text).is_err(), "{text}");
@@ -172,8 +197,10 @@ mod tests {
     #[test]
     fn an_upper_case_repository_is_answered_with_the_lower_case_one() {
         let wrong = reference("host.example/App:V1").unwrap_err();
-        let wanted = Wrong::new("\"host.example/App:V1\" is not an image: the repository `App` has upper-case letters")
-            .hint("write it in lower case: host.example/app:V1");
+        let wanted = Wrong::new(
+            "\"host.example/App:V1\" is not an image: the repository `App` has upper-case letters",
+        )
+        .hint("write it in lower case: host.example/app:V1");
         assert_eq!(wrong, wanted);
     }
 }

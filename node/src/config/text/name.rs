@@ -5,7 +5,9 @@ use crate::config::findings::Wrong;
 /// A service is a host name on the node's network, so it is one DNS label.
 pub(in crate::config) fn service(text: &str) -> Result<(), Wrong> {
     plain(text, "-").map_err(|wrong| {
-        wrong.about(&format!("`{text}` cannot name a service")).hint("up to 63 of a-z, 0-9 and -, not - at the start")
+        wrong
+            .about(&format!("`{text}` cannot name a service"))
+            .hint("up to 63 of a-z, 0-9 and -, not - at the start")
     })
 }
 
@@ -140,9 +142,8 @@ pub(in crate::config) fn log_group(text: &str) -> Result<String, Wrong> {
 
 /// Days that CloudWatch Logs can keep a group for.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
-const RETENTION: [i32; 22] = [
-    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
-];
+const RETENTION: [i32; 22] =
+    [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
 
 /// One of the numbers of days that CloudWatch Logs takes.
 pub(in crate::config) fn retention_days(days: i64) -> Result<i32, Wrong> {
@@ -216,7 +217,12 @@ mod tests {
 
     #[test]
     fn secrets_by_name_and_arn() {
-        for text in ["algoitny-secrets", "prod/db", "rds!db-1", "arn:aws:secretsmanager:eu-north-1:123456789012:secret:a-x"] {
+        for text in [
+            "algoitny-secrets",
+            "prod/db",
+            "rds!db-1",
+            "arn:aws:secretsmanager:eu-north-1:123456789012:secret:a-x",
+        ] {
             assert!(secret_id(text).is_ok(), "{text}");
         }
         for text in ["", "a b", "arn:aws:s3:::bucket", "arn:aws:secretsmanager:eu-north-1:1:secret:"] {

@@ -22,8 +22,8 @@ pub(in crate::config) fn absolute(text: &str) -> Result<String, Wrong> {
 
 /// Directories that the system itself lives in: a volume there would hide it.
 const OF_THE_SYSTEM: [&str; 16] = [
-    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin", "/sys",
-    "/tmp", "/usr", "/var",
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/proc", "/root", "/run", "/sbin",
+    "/sys", "/tmp", "/usr", "/var",
 ];
 
 /// File systems of the kernel, and those that are gone after a boot: nothing is mounted below them either.
@@ -69,7 +69,9 @@ mod tests {
         };
         assert_eq!(bind_mount("/mnt/models/:/root/.ollama"), mount("/mnt/models", "/root/.ollama", false));
         assert_eq!(bind_mount("/:/host:ro"), mount("/", "/host", true));
-        for text in ["", "/a", "a:/b", "/a:b", "/a:/", "/a:/b:rw", "/a/../b:/c", "/a//b:/c", "/a:/b:ro:x", ":/b"] {
+        for text in
+            ["", "/a", "a:/b", "/a:b", "/a:/", "/a:/b:rw", "/a/../b:/c", "/a//b:/c", "/a:/b:ro:x", ":/b"]
+        {
             assert!(bind_mount(text).is_err(), "{text}");
         }
     }

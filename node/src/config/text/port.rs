@@ -21,7 +21,9 @@ pub(in crate::config) fn published(text: &str) -> Result<Port, Wrong> {
             let container = number(container).map_err(|why| wrong(&why))?;
             Ok(Port { host, container, protocol })
         }
-        [only] => Err(wrong("it has one number").hint(format!("write HOST:CONTAINER, such as \"{only}:{only}\""))),
+        [only] => {
+            Err(wrong("it has one number").hint(format!("write HOST:CONTAINER, such as \"{only}:{only}\"")))
+        }
         [.., host, container] => Err(wrong("ports are published on all addresses of the host, not on one")
             .hint(format!("write \"{host}:{container}\" and close the port in the security group"))),
         [] => Err(wrong("it is empty")),
@@ -71,8 +73,20 @@ mod tests {
     #[test]
     fn ports_that_are_refused() {
         let cases = [
-            "", ":", "80", "80:", ":80", "0:80", "80:65536", "+80:80", "80:80/sctp", "80-90:80-90", "a:b", "80:80/",
-            "127.0.0.1:80:80", "[::1]:80:80",
+            "",
+            ":",
+            "80",
+            "80:",
+            ":80",
+            "0:80",
+            "80:65536",
+            "+80:80",
+            "80:80/sctp",
+            "80-90:80-90",
+            "a:b",
+            "80:80/",
+            "127.0.0.1:80:80",
+            "[::1]:80:80",
         ];
         for text in cases {
             assert!(published(text).is_err(), "{text}");

@@ -74,7 +74,8 @@ pub(in crate::config) fn memory(text: &str) -> Result<u64, Wrong> {
         _ => return Err(refused()),
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
-    let bytes = number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(refused)?;
+    let bytes =
+        number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(refused)?;
     if bytes < MEMORY_AT_LEAST {
         return Err(Wrong::new(format!("\"{text}\" is less than the 6m that a container needs")));
     }
@@ -93,7 +94,8 @@ pub(in crate::config) fn nano_cpus(cores: f64) -> Result<i64, Wrong> {
     if (CPUS_AT_LEAST..=CPUS_AT_MOST).contains(&cores) {
         Ok((cores * 1e9).round() as i64)
     } else {
-        Err(Wrong::new(format!("{cores} cores are out of range")).hint("write a number from 0.01, such as 0.5 or 2"))
+        Err(Wrong::new(format!("{cores} cores are out of range"))
+            .hint("write a number from 0.01, such as 0.5 or 2"))
     }
 }
 
@@ -118,7 +120,9 @@ mod tests {
 
     #[test]
     fn durations_that_are_refused() {
-        for text in ["", "5", "s", "-5s", "1.5h", "5 m", "5M", "1m1h", "1s1s", "1d", "18446744073709551616s", "5µs"] {
+        for text in
+            ["", "5", "s", "-5s", "1.5h", "5 m", "5M", "1m1h", "1s1s", "1d", "18446744073709551616s", "5µs"]
+        {
             assert!(duration(text).is_err(), "{text}");
         }
         assert!(duration("18446744073709551615h").is_err(), "overflow");
@@ -133,7 +137,13 @@ mod tests {
 
     #[test]
     fn sizes() {
-        let taken = [("512m", 512 << 20), ("2g", 2 << 30), ("1073741824", 1 << 30), ("1GB", 1 << 30), ("6144k", 6 << 20)];
+        let taken = [
+            ("512m", 512 << 20),
+            ("2g", 2 << 30),
+            ("1073741824", 1 << 30),
+            ("1GB", 1 << 30),
+            ("6144k", 6 << 20),
+        ];
         for (text, bytes) in taken {
             assert_eq!(memory(text), Ok(bytes), "{text}");
         }

@@ -49,7 +49,8 @@ pub(super) fn dependency_cycles(document: Document<'_>, findings: &mut Findings)
     let mut left: BTreeMap<&str, Vec<&str>> = services
         .iter()
         .map(|(name, service)| {
-            let known = service.depends_on.iter().map(String::as_str).filter(|other| services.contains_key(*other));
+            let known =
+                service.depends_on.iter().map(String::as_str).filter(|other| services.contains_key(*other));
             (name.as_str(), known.collect())
         })
         .collect();
@@ -58,10 +59,14 @@ pub(super) fn dependency_cycles(document: Document<'_>, findings: &mut Findings)
         let Some(circle) = circle(&left) else { return };
         if let [first, rest @ ..] = circle.as_slice() {
             let next = rest.first().unwrap_or(first);
-            let index = services.get(*first).and_then(|service| service.depends_on.iter().position(|name| name == next));
-            let place = document.root.key("services").key(first).key("depends_on").item(index.unwrap_or_default());
-            let wrong = Wrong::new(format!("`{first}` would wait for itself: {} -> {first}", circle.join(" -> ")))
-                .hint("take one of these out of its `depends_on`");
+            let index = services
+                .get(*first)
+                .and_then(|service| service.depends_on.iter().position(|name| name == next));
+            let place =
+                document.root.key("services").key(first).key("depends_on").item(index.unwrap_or_default());
+            let wrong =
+                Wrong::new(format!("`{first}` would wait for itself: {} -> {first}", circle.join(" -> ")))
+                    .hint("take one of these out of its `depends_on`");
             findings.add(place.at(), wrong);
         }
         for name in circle {

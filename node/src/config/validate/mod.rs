@@ -36,9 +36,8 @@ pub(super) fn settings(
     let secrets = each(&written.secrets, |name, secret| {
         sections::secret(name, secret, root.key("secrets").key(name), findings)
     });
-    let services = each(&written.services, |name, service| {
-        service::service(document, name, service, findings)
-    });
+    let services =
+        each(&written.services, |name, service| service::service(document, name, service, findings));
     across::port_conflicts(document, findings);
     across::dependency_cycles(document, findings);
     let logs = optional(written.logs.as_ref(), |logs| sections::logs(logs, root.key("logs"), findings));
@@ -61,12 +60,12 @@ fn each<W, V>(
     entries: &BTreeMap<String, W>,
     mut check: impl FnMut(&str, &W) -> Option<V>,
 ) -> Option<BTreeMap<String, V>> {
-    let checked: Vec<_> = entries.iter().map(|(name, entry)| Some((name.clone(), check(name, entry)?))).collect();
+    let checked: Vec<_> =
+        entries.iter().map(|(name, entry)| Some((name.clone(), check(name, entry)?))).collect();
     checked.into_iter().collect()
 }
 
 /// Checks what is there. The outer `None` is "wrong", the inner one "not written".
-#[expect(clippy::option_option, reason = "wrong and not written are two things here")]
 fn optional<W, V>(written: Option<W>, check: impl FnOnce(W) -> Option<V>) -> Option<Option<V>> {
     match written {
         Some(written) => check(written).map(Some),
@@ -93,7 +92,9 @@ impl Document<'_> {
     /// A reference to `[section.name]`, which has to be there, right or wrong.
     fn reference(self, section: &str, name: &str) -> Result<String, Wrong> {
         let place = self.root.key(section);
-        if place.is_unusable() || place.key(name).is_written() {
+        let section_is_unread =
+            place.is_unusable() || (!place.is_written() && self.root.has_or_means(section));
+        if section_is_unread || place.key(name).is_written() {
             return Ok(name.to_owned());
         }
         let names: Vec<&str> = match section {

@@ -26,10 +26,8 @@ fn address(url: &str) -> Result<String, Wrong> {
     match host {
         None => Err(Wrong::new("the address does not begin with https:// or http://")),
         Some("") => Err(Wrong::new("the address has no host")),
-        Some(host) if host.contains('@') => {
-            Err(Wrong::new("the address has a user name or password in it")
-                .hint("use an address that the node's role or network may read"))
-        }
+        Some(host) if host.contains('@') => Err(Wrong::new("the address has a user name or password in it")
+            .hint("use an address that the node's role or network may read")),
         Some(_) if url.chars().any(|c| c.is_whitespace() || c.is_control()) => {
             Err(Wrong::new("the address has spaces or control characters"))
         }
@@ -42,8 +40,11 @@ fn checksum(text: &str) -> Result<String, Wrong> {
     if lower.len() == 64 && image::is_lower_hex(&lower) {
         return Ok(lower);
     }
-    Err(Wrong::new(format!("a SHA-256 has 64 hexadecimal digits, this one has {} characters", text.chars().count()))
-        .hint("write the first column of the .sha256 file"))
+    Err(Wrong::new(format!(
+        "a SHA-256 has 64 hexadecimal digits, this one has {} characters",
+        text.chars().count()
+    ))
+    .hint("write the first column of the .sha256 file"))
 }
 
 /// `[secrets.NAME]`

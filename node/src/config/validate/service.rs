@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A worker may have to finish a long task; longer than a day it should save its state instead.
-const STOP_AT_MOST: Duration = Duration::from_hours(24);
+const STOP_AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// One service with all that belongs to it.
 pub(super) fn service(
@@ -24,7 +24,7 @@ pub(super) fn service(
     let image = written.image.as_deref();
     let image = image.and_then(|image| findings.take(place.key("image").at(), image::reference(image)));
     let command = list(&written.command, place.key("command"), findings, name::argument);
-    let ports = ports(written, place.key("ports"), findings);
+    let ports = ports(written, place, findings);
     let environment = environment(document, written, place.key("environment"), findings);
     let secrets = |texts, key, findings: &mut Findings| {
         list(texts, place.key(key), findings, |name| document.reference("secrets", name))
@@ -36,7 +36,8 @@ pub(super) fn service(
         document.reference("services", name)
     });
     let limits = limits(written, place, findings);
-    let user = optional(written.user.as_deref(), |user| findings.take(place.key("user").at(), name::user(user)));
+    let user =
+        optional(written.user.as_deref(), |user| findings.take(place.key("user").at(), name::user(user)));
     let capabilities = list(&written.capabilities, place.key("capabilities"), findings, name::capability);
     let stop_timeout = quantity::duration_in(&written.stop_timeout, Duration::ZERO..=STOP_AT_MOST);
     let stop_timeout = findings.take(place.key("stop_timeout").at(), stop_timeout);
@@ -72,16 +73,20 @@ fn network(written: written::Network) -> Network {
     }
 }
 
-fn ports(written: &written::Service, place: Place<'_>, findings: &mut Findings) -> Option<Vec<Port>> {
+fn ports(written: &written::Service, service: Place<'_>, findings: &mut Findings) -> Option<Vec<Port>> {
+    let place = service.key("ports");
     let ports = list(&written.ports, place, findings, port::published);
     if written.network == written::Network::Host && !written.ports.is_empty() {
-        let wrong = Wrong::new("`ports` cannot be published on the host's network: each port of the container is open there")
-            .hint("leave out `ports`, or `network = \"host\"`");
+        let wrong = Wrong::new(
+            "`ports` cannot be published on the host's network: each port of the container is open there",
+        )
+        .hint("leave out `ports`, or `network = \"host\"`");
         findings.add(place.key_at(), wrong);
         return None;
     }
     // With one left out, the first is not the first any more, and a health check would ask another port.
-    ports.filter(|_| !place.is_unusable())
+    let complete = !place.is_unusable() && (place.is_written() || !service.has_or_means("ports"));
+    ports.filter(|_| complete)
 }
 
 fn environment(
@@ -120,7 +125,10 @@ fn mounts(written: &written::Service, place: Place<'_>, findings: &mut Findings)
         let container = mount.container.as_str();
         let at = place.item(index).at();
         if !taken.insert(container) {
-            findings.add(at, Wrong::new(format!("`{container}` in the container is already taken by another mount")));
+            findings.add(
+                at,
+                Wrong::new(format!("`{container}` in the container is already taken by another mount")),
+            );
         }
         if container == SECRETS || container.starts_with(&format!("{SECRETS}/")) {
             findings.add(at, Wrong::new(format!("`{SECRETS}` in the container is where secret_files are")));

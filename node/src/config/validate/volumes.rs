@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A volume that is not attached after a day needs a person.
-const WAIT_AT_MOST: Duration = Duration::from_hours(24);
+const WAIT_AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All volumes; no two may be the same one or share a mount point.
 pub(super) fn volumes(document: Document<'_>, findings: &mut Findings) -> Option<BTreeMap<String, Volume>> {
@@ -19,9 +19,10 @@ pub(super) fn volumes(document: Document<'_>, findings: &mut Findings) -> Option
     let mut identities = Vec::new();
     let volumes = each(&document.written.volumes, |name, written| {
         let place = places.key(name);
-        let mount = written.mount.as_deref().and_then(|mount| {
-            findings.take(place.key("mount").at(), path::mount_point(mount))
-        });
+        let mount = written
+            .mount
+            .as_deref()
+            .and_then(|mount| findings.take(place.key("mount").at(), path::mount_point(mount)));
         let identity = identity(written, place, findings);
         if let Some(mount) = &mount {
             mounts.push((place.key("mount").at(), name.to_owned(), mount.clone()));
@@ -71,7 +72,7 @@ fn identity(
             let at = device.key_at().max(volume_id.key_at());
             findings.add(at, Wrong::new("`device` and `volume_id` are both written").hint("leave one out"));
         }
-        (false, false) => {
+        (false, false) if !place.has_or_means("device") && !place.has_or_means("volume_id") => {
             let wrong = Wrong::absent("neither `device` nor `volume_id` says which volume it is")
                 .hint("write device = \"/dev/sdf\", the name that it is attached under");
             findings.add(place.at(), wrong);
@@ -95,7 +96,9 @@ fn refuse_twice(mut values: Vec<(Span, String, String)>, what: &str, findings: &
     let mut first = BTreeMap::new();
     for (at, name, value) in values {
         match first.get(&value) {
-            Some(other) => findings.add(at, Wrong::new(format!("volume `{other}` {what}, `{name}` cannot be it too"))),
+            Some(other) => {
+                findings.add(at, Wrong::new(format!("volume `{other}` {what}, `{name}` cannot be it too")))
+            }
             None => {
                 first.insert(value, name);
             }

@@ -8,10 +8,12 @@
 #![expect(clippy::disallowed_methods, reason = "the harness drives the host: commands, files, clock")]
 
 mod base;
+mod leftovers;
 mod network;
 mod volume;
 
 pub use base::{Base, BaseError};
+pub use leftovers::{is_gone, sweep};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;
 
@@ -54,7 +56,6 @@ pub struct Instance {
     network: InstanceNetwork,
     machine: Child,
     leader: u32,
-    keep: bool,
 }
 
 /// What a command inside printed and how it ended.
@@ -91,16 +92,16 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// Unique among the instances of this machine: the process and a counter.
-fn next_id() -> String {
+/// Unique among what runs on this machine: the process and a counter. [`sweep`] reads the process out of it.
+pub(crate) fn next_name(kind: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
-    format!("na-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
+    format!("{kind}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
 
 impl Instance {
     /// Boots an instance. The calling thread must be in the cloud's network ([`enter_own_network`]).
     pub fn boot(base: &Base, description: &Description) -> io::Result<Instance> {
-        let id = next_id();
+        let id = next_name("na");
         let directory = base.runs().join(&id);
         for part in ["upper", "work", "root", "docker", "containerd"] {
             fs::create_dir_all(directory.join(part))?;
@@ -123,7 +124,7 @@ impl Instance {
                 return Err(error);
             }
         };
-        let mut instance = Instance { id, directory, network, machine, leader: 0, keep: false };
+        let mut instance = Instance { id, directory, network, machine, leader: 0 };
         instance.leader = instance.wait_for_leader()?;
         instance.wait_for_systemd()?;
         Ok(instance)
@@ -148,11 +149,6 @@ impl Instance {
     /// A command line that opens a shell inside.
     pub fn shell_command(&self) -> String {
         format!("nsenter -t {} -m -u -i -n -p -C /bin/bash", self.leader)
-    }
-
-    /// Leaves everything running when this value goes.
-    pub fn keep(&mut self) {
-        self.keep = true;
     }
 
     /// Runs a command inside and waits for its end.
@@ -264,9 +260,6 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        if self.keep {
-            return;
-        }
         self.stop_machine();
         self.network.remove();
         dismantle(&self.directory, &self.id);

@@ -18,7 +18,11 @@ pub const INSTANCE_ADDRESS: &str = "198.18.0.2";
 pub fn enter_own_network() -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
     run_on_host("ip", &["link", "set", "lo", "up"], None)?;
-    run_on_host("ip", &["address", "add", "169.254.169.254/32", "dev", "lo"], None)
+    // Both are there before the first instance is, so that the cloud can listen on them.
+    for address in [METADATA_ADDRESS, OUTSIDE_ADDRESS] {
+        run_on_host("ip", &["address", "add", &format!("{address}/32"), "dev", "lo"], None)?;
+    }
+    Ok(())
 }
 
 /// The namespace of one instance, under `/run/netns`.
