@@ -157,7 +157,10 @@ struct Shape<'a> {
 
 /// SHA-256, in hexadecimal, over the canonical JSON (fixed order of fields, maps sorted by key) of what the container
 /// is made of, with the version ids of the secrets whose change restarts it.
-pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, Option<&str>>) -> String {
+pub fn spec_hash(
+    service: &settings::Service,
+    secret_versions: &BTreeMap<&str, Option<&str>>,
+) -> String {
     // Taken apart by name, so that a new key of node.toml has to find its place here.
     let settings::Service {
         image,
@@ -209,9 +212,7 @@ fn obstacles(
         .volumes
         .iter()
         .filter(|(_, volume)| !volume.optional)
-        .filter(|(_, volume)| {
-            service.mounts.iter().any(|mount| Path::new(&mount.host).starts_with(&volume.mount))
-        })
+        .filter(|(_, volume)| service.mounts.iter().any(|mount| Path::new(&mount.host).starts_with(&volume.mount)))
         .filter_map(|(name, _)| missing_volume(name, volumes));
     let missing_secrets = secrets_of(service)
         .into_iter()

@@ -21,9 +21,9 @@ use crate::desired::{self, Desired};
 use crate::engine::Engine;
 use crate::health::Clock;
 use crate::heartbeat::Heartbeat;
-use crate::history::History;
 use crate::history::memory::{Memory, RestartRequest, Run, StepKind};
 use crate::history::store::{Store, StoreError};
+use crate::history::History;
 use crate::observed::snapshot::{EngineView, Observed};
 use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
@@ -230,8 +230,7 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             planned.step.iter().chain(&planned.pull).map(|step| (planned.name.as_str(), step))
         });
         let removals = plan.removals.iter();
-        let removals =
-            removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
+        let removals = removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
         let mut decided_again = false;
         let mut ready = Vec::new();
         for (name, step) in steps.chain(removals) {
@@ -302,8 +301,7 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
         services.sort_by(|a, b| a.name.cmp(&b.name));
         let explanations: Vec<_> = plan.services.iter().map(|planned| planned.explanation.clone()).collect();
         let of_services = plan.services.iter().flat_map(|planned| planned.problems.iter());
-        let problems =
-            plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
+        let problems = plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
         let problems: Vec<_> = problems.collect();
         let published = Published { services, explanations, containers: self.containers.clone(), problems };
         if self.published.as_ref().is_some_and(|before| before.same(&published)) {
@@ -404,9 +402,7 @@ fn watched(desired: &Desired, containers: &[Container]) -> Vec<(Container, Healt
 
 fn run_of(container: &Container) -> Option<Run> {
     match container.state {
-        ContainerState::Running { started_at } => {
-            Some(Run { container_id: container.id.clone(), started_at })
-        }
+        ContainerState::Running { started_at } => Some(Run { container_id: container.id.clone(), started_at }),
         _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The control API from outside: a real socket in a temporary tree, a board filled by hand, and the real `agentctl`.
 
 #![expect(clippy::disallowed_methods, reason = "starts programs and measures them")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use agent::board::{Board, Owner};
 use agent::command::{Command, Refused};

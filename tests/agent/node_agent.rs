@@ -2,6 +2,7 @@
 //! to systemd, to an operator, and how it starts and ends. No supervisor but this test: it plays systemd.
 
 #![expect(clippy::disallowed_methods, reason = "starts programs and measures them")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use node::paths::Paths;
 use std::os::unix::net::UnixDatagram;

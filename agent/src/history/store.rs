@@ -121,9 +121,7 @@ impl Store {
         };
         match serde_json::from_slice::<Document>(&content) {
             Err(source) => Err(StoreError::Damaged { path, source }),
-            Ok(document) if document.schema > SCHEMA => {
-                Err(StoreError::Newer { path, found: document.schema })
-            }
+            Ok(document) if document.schema > SCHEMA => Err(StoreError::Newer { path, found: document.schema }),
             Ok(document) => Ok(document.durable),
         }
     }

@@ -3,6 +3,8 @@
 //! Outside of systemd every call does nothing. A systemd that does not read (it has much to do at boot) holds up one
 //! thread of ours and nobody else.
 
+pub mod journal;
+
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;

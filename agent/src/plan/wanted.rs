@@ -58,8 +58,7 @@ pub(super) fn wanted(view: &View<'_>) -> Wanted {
 fn with_answer(view: &View<'_>, digest: &str) -> Wanted {
     let version = view.wanted_version(digest);
     if let Some(first) = first_still_in_its_gate(view, &version) {
-        let reason =
-            format!("{} passes its gate first, to have something to return to", short(&first.digest));
+        let reason = format!("{} passes its gate first, to have something to return to", short(&first.digest));
         return Wanted::Run { version: first, reason: Some(reason) };
     }
     let Some(entry) = view.record.barred(&version) else {
@@ -116,8 +115,7 @@ fn without_answer(view: &View<'_>, why: &str, soon: bool) -> Wanted {
 
 /// With neither history nor registry: what runs, else what ran last.
 fn adoptable(view: &View<'_>) -> Option<Version> {
-    let allowed =
-        |version: &Version| view.record.barred(version).is_none() && view.container_of(version).is_some();
+    let allowed = |version: &Version| view.record.barred(version).is_none() && view.container_of(version).is_some();
     let running = view.containers.iter().filter(|container| runs(container));
     running.chain(&view.containers).map(|container| version_of(container)).find(allowed)
 }
