@@ -7,6 +7,7 @@
 use crate::observed::Container;
 use crate::status::{Explanation, Logs, Node, NodeState, Secret, Service, Status, Volume};
 use jiff::Timestamp;
+use node::identity::Facts;
 use node::problem::Problem;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,12 @@ struct Parts {
     logs: Logs,
     problems: BTreeMap<Owner, Vec<Problem>>,
 }
+
+/// Codes of problems that may stand before the first pass ends, and keep it from ending.
+const BEFORE_ANY_PASS: [&str; 2] = [IDENTITY_UNKNOWN, "docker_unresponsive"];
+
+/// The code of the problem that the instance, and with it the configuration, is unknown.
+pub const IDENTITY_UNKNOWN: &str = "identity_unknown";
 
 /// The board; clones share it.
 #[derive(Debug, Clone)]
@@ -107,9 +114,33 @@ impl Board {
         });
     }
 
+    /// Replaces who the node is, once that is known.
+    pub fn identify(&self, name: &str, facts: &Facts, now: Timestamp) {
+        self.change(now, |parts| {
+            parts.node = Node {
+                name: name.to_owned(),
+                instance_id: facts.instance_id.clone(),
+                instance_type: facts.instance_type.clone(),
+                region: facts.region.clone(),
+                availability_zone: facts.availability_zone.clone(),
+                ..parts.node.clone()
+            };
+        });
+    }
+
+    /// Whether the agent has seen what there is to see for now: one pass was published, or what keeps it from one.
+    pub fn first_look_is_over(&self) -> bool {
+        let parts = self.parts.borrow();
+        let known = |problem: &Problem| BEFORE_ANY_PASS.contains(&problem.code.as_str());
+        parts.services.is_some() || parts.problems.values().flatten().any(known)
+    }
+
     /// The status as of the last change.
     pub fn status(&self) -> Status {
         let parts = self.parts.borrow();
+        let mut problems: Vec<Problem> = parts.problems.values().flatten().cloned().collect();
+        // The worst first; among equals, in the order of their owners, which is that of causes before effects.
+        problems.sort_by_key(|problem| !crate::status::degrades(problem));
         Status {
             node: parts.node.clone(),
             services: parts.services.clone().unwrap_or_default(),
@@ -117,7 +148,7 @@ impl Board {
             volumes: parts.volumes.clone(),
             logs: parts.logs.clone(),
             secrets: parts.secrets.clone(),
-            problems: parts.problems.values().flatten().cloned().collect(),
+            problems,
         }
     }
 

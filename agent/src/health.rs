@@ -1,4 +1,16 @@
-//! Health of a container: what its gate says, folded from single answers.
+//! Health of containers: what the gate of each one says.
+//!
+//! In: the containers that run, and what node.toml wants asked of them. Out: one [`Verdict`] each, and a wake-up when
+//! one changes. [`record`] folds answers to a verdict (pure), [`probe`] asks, [`Health`] keeps one prober per container.
+//! Not its job: what follows from a verdict, and how long a pass must hold (`min_healthy`); that is the planner's.
+
+#[cfg(test)]
+mod commands;
+pub mod probe;
+pub mod record;
+mod set;
+
+pub use set::{Clock, Health};
 
 use crate::status::HealthState;
 use jiff::Timestamp;

@@ -9,11 +9,33 @@
 //! `desired`, `observed`, `plan`, `status`, `control/api` and `logs/batch` are values and pure functions: no I/O, no
 //! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
 
+pub mod apply;
+pub mod bell;
 pub mod board;
 pub mod cloud;
+pub mod command;
+pub mod control;
+pub mod ctl;
+pub mod desired;
 pub mod engine;
 pub mod health;
+pub mod heartbeat;
+pub mod history;
 pub mod host;
+pub mod logs;
 pub mod observed;
+pub mod outcome;
+pub mod plan;
+pub mod publish;
+pub mod reconcile;
+pub mod registries;
 pub mod registry;
+pub mod run;
+pub mod secrets;
+#[cfg(test)]
+mod simulation;
+pub mod start;
 pub mod status;
+pub mod updates;
+pub mod volumes;
+mod wiring;

@@ -27,7 +27,7 @@ pub struct Login {
 }
 
 /// Why a registry gave no answer. `code` is for `problems[]`.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct RegistryError {
     /// Stable, e.g. `image_not_found`, `registry_unreachable`, `registry_denied`.
@@ -47,8 +47,16 @@ impl Hint for RegistryError {
 /// Asks registries.
 pub trait Registry: Send + Sync + 'static {
     /// The digest that the reference names now, without pulling.
-    fn resolve(&self, image: &ImageReference) -> impl Future<Output = Result<Resolved, RegistryError>> + Send;
+    fn resolve(&self, image: &ImageReference)
+    -> impl Future<Output = Result<Resolved, RegistryError>> + Send;
 
     /// Credentials to pull with; `None` for an anonymous pull.
-    fn login(&self, image: &ImageReference) -> impl Future<Output = Result<Option<Login>, RegistryError>> + Send;
+    fn login(
+        &self,
+        image: &ImageReference,
+    ) -> impl Future<Output = Result<Option<Login>, RegistryError>> + Send;
+
+    /// The registry refused these credentials: the next [`Registry::login`] brings new ones, where they are ours to
+    /// renew.
+    fn forget(&self, _image: &ImageReference) {}
 }

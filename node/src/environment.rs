@@ -2,8 +2,6 @@
 //!
 //! Credentials are not in this list on purpose: they are never copied from one program's environment to another's.
 
-#![expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
-
 use std::collections::BTreeMap;
 
 /// Names that bootstrap passes on to the agent's unit; `AWS_ENDPOINT_URL_<SERVICE>` besides.

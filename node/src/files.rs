@@ -1,7 +1,5 @@
 //! Durable writes: the new content is complete and on disk before the old one goes.
 
-#![expect(clippy::disallowed_methods, reason = "the one place that creates files")]
-
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;

@@ -1,2 +1,102 @@
-//! Skeleton.
-fn main() {}
+//! `node-agent`: arguments -> configuration -> [`agent::run`] -> exit code.
+
+use agent::ctl::{config::lines, output};
+use agent::host::journal;
+use agent::run::{Fatal, Start, run};
+use agent::start::read_configuration;
+use clap::Parser;
+use node::config::{Draft, LoadError};
+use node::environment::Environment;
+use node::exit;
+use node::fault::{one_line, with_hint};
+use node::paths::Paths;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Keeps the services of node.toml running on this instance, updates them and ships their logs.
+#[derive(Debug, Parser)]
+#[command(name = "node-agent", version = node::VERSION)]
+struct Arguments {
+    /// Reads this file instead of /etc/node-agent/node.toml and its drop-ins
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Takes every other file from below DIR
+    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    root: PathBuf,
+}
+
+/// Two threads: one that waits for AWS and Docker, one that answers meanwhile.
+const WORKERS: usize = 2;
+/// File writes, name look-ups, and a disk that hangs. The default, 512, is more than the unit's TasksMax.
+const BLOCKING_THREADS: usize = 16;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let environment = Environment::of_this_process();
+    journal::start("node-agent", environment.get("RUST_LOG"));
+    let paths = Paths::under(&arguments.root);
+    let draft = match configuration(&paths, &arguments) {
+        Ok(draft) => draft,
+        Err(code) => return ExitCode::from(code),
+    };
+    node::cloud::install_crypto_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build();
+    let outcome = runtime.and_then(|runtime| {
+        let outcome = runtime.block_on(until_signal(Start { paths, draft, environment }));
+        // A device that hangs holds its thread; it must not hold the end of the program.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::note(&format!("node-agent cannot start: {}", one_line(&error)));
+            ExitCode::from(exit::FAILED)
+        }
+    }
+}
+
+fn configuration(paths: &Paths, arguments: &Arguments) -> Result<Draft, u8> {
+    let draft = read_configuration(paths, arguments.config.as_deref());
+    let error = match draft.and_then(|draft| Ok(draft.check().map(|()| draft)?)) {
+        Ok(draft) => return Ok(draft),
+        Err(error) => error,
+    };
+    match &error {
+        LoadError::Invalid(mistakes) => output::note(&lines(mistakes)),
+        LoadError::Read { .. } => output::note(&one_line(&error)),
+    }
+    Err(match error {
+        // Restarting does not bring a file that nobody has written; a disk may come back.
+        LoadError::Read { source, .. } if source.kind() != io::ErrorKind::NotFound => exit::FAILED,
+        _ => exit::INVALID_CONFIGURATION,
+    })
+}
+
+/// Runs until SIGTERM or SIGINT.
+async fn until_signal(start: Start) -> io::Result<u8> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let shutdown = CancellationToken::new();
+    let told = shutdown.clone();
+    tokio::spawn(async move {
+        // Both only tell that a signal came; nothing is lost with the one that is dropped.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        told.cancel();
+    });
+    let Err(fatal) = run(start, shutdown).await else { return Ok(exit::DONE) };
+    match &fatal {
+        Fatal::Invalid(mistakes) => output::note(&lines(mistakes)),
+        _ => tracing::error!("{}", with_hint(&fatal)),
+    }
+    Ok(fatal.exit_code())
+}

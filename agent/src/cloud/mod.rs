@@ -1,1 +1,4 @@
 //! AWS as the agent uses it. Only this folder and `node::cloud` name the AWS SDK.
+
+pub mod ecr;
+pub mod logs;

@@ -1,4 +1,7 @@
 //! The host as the agent sees it: the container engine, systemd, files. The only place that starts commands or names
 //! the engine's client library.
 
+pub mod disk;
 pub mod docker;
+pub mod journal;
+pub mod systemd;

@@ -1,15 +1,17 @@
-//! What the suites and the demo need to drive whole programs from outside: a
-//! local cloud, a registry, images made on the spot, namespaces, processes and
-//! waiting.
+//! What the suites and the demo need to drive whole programs from outside: a disposable instance, a local cloud, a
+//! registry, images made on the spot, namespaces, processes and waiting.
 //!
-//! It knows nothing of `node`, `agent` or `bootstrap`: its reading of the AWS
-//! protocols is its own, so that the programs are not checked against
-//! themselves.
+//! It knows nothing of `node`, `agent` or `bootstrap`: its reading of the AWS protocols is its own, so that the
+//! programs are not checked against themselves.
 
+pub mod demo;
+pub mod docker_daemon;
 pub mod http;
 pub mod images;
+pub mod instance;
 pub mod local_cloud;
 pub mod netns;
 pub mod processes;
 pub mod registry;
+pub mod stage;
 pub mod wait;

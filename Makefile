@@ -1,0 +1,48 @@
+# The README's two commands are `make demo` and `make test`; both set up what they need (tests/prepare.sh).
+#
+#   make demo [KEEP=1]   one disposable instance, from user data to a healthy service, and two updates
+#   make test            every suite, from the planners to whole instances
+#   make lint            formatting, clippy, the rules of the house, licences and sources of dependencies
+#   make bench           what is measured, beside what a user would pick instead
+#   make dist            target/dist: static bootstrap, agent, agentctl, release tarball and its checksum
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench dist prepare clean-instances
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+RELEASE := node-agent-$(VERSION)-x86_64
+DIST := target/dist
+HOST := x86_64-unknown-linux-gnu
+MUSL := x86_64-unknown-linux-musl
+# musl where its standard library is there, else glibc linked statically (ARCHITECTURE.md says what that costs).
+STATIC = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(MUSL),$(HOST))
+STATIC_FLAGS = -C target-feature=+crt-static
+
+demo: prepare dist
+	@target/debug/demo $(if $(KEEP),--keep)
+
+test: prepare dist
+	@tests/run.sh
+
+prepare:
+	@tests/prepare.sh $(MAKECMDGOALS)
+
+# What ships is built in the release profile, the sample application beside it because containers need it static. The
+# harness is in the development profile, whose dependencies are built once.
+dist: | prepare
+	@echo "building the static bootstrap and the sample application ($(STATIC))"
+	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --quiet --locked --profile bootstrap --target $(STATIC) -p bootstrap
+	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --quiet --locked --profile bootstrap --target $(STATIC) -p sample-app
+	@echo "building the agent and agentctl (release)"
+	@cargo build --quiet --locked --release -p agent --bins
+	@cargo build --quiet --locked -p harness --bins
+	@packaging/release.sh "$(VERSION)" "target/$(STATIC)/bootstrap" target/release $(DIST)
+
+lint:
+	@tests/lint.sh
+
+bench: prepare dist
+	@cargo build --quiet --locked -p harness --bin bench
+	@target/debug/bench

@@ -1,0 +1,216 @@
+//! The client of the control API, for `agentctl`: one connection a question, a deadline for every answer.
+
+use crate::control::api::{Accepted, Fault};
+use crate::status::{Explanation, Status};
+use axum::body::Bytes;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use node::fault::Hint;
+use serde::de::DeserializeOwned;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// For an answer from the board: it is made in less than a millisecond.
+const READ_DEADLINE: Duration = Duration::from_secs(1);
+/// For a command to be taken: a little more than the server gives itself.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(12);
+/// For the first piece of a log: a little more than the server gives itself.
+const LOGS_DEADLINE: Duration = Duration::from_secs(7);
+/// Far more than any status; what is longer does not come from node-agent.
+const LARGEST_ANSWER: usize = 16 << 20;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No socket, or nobody listens.
+    #[error("cannot reach node-agent at {}", path.display())]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Connected, and then nothing.
+    #[error("node-agent at {} gave no answer within {} s", path.display(), deadline.as_secs())]
+    TimedOut {
+        /// The socket.
+        path: PathBuf,
+        /// How long.
+        deadline: Duration,
+    },
+    /// The connection broke.
+    #[error("the connection to node-agent at {} broke", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// An answer that this version does not understand.
+    #[error("node-agent gave an answer that this agentctl does not understand")]
+    Garbled {
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The agent says no.
+    #[error(transparent)]
+    Refused(#[from] Fault),
+}
+
+impl ClientError {
+    /// Whether nobody answered, as opposed to an answer that was no.
+    pub fn is_unreachable(&self) -> bool {
+        !matches!(self, ClientError::Refused(_) | ClientError::Garbled { .. })
+    }
+}
+
+impl Hint for ClientError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            ClientError::Unreachable { .. } | ClientError::TimedOut { .. } | ClientError::Broken { .. } => {
+                Some("look at `systemctl status node-agent` and `journalctl -u node-agent`".to_owned())
+            }
+            ClientError::Garbled { .. } => {
+                Some("agentctl and node-agent should be of the same version".to_owned())
+            }
+            ClientError::Refused(fault) => fault.hint.clone(),
+        }
+    }
+}
+
+/// The client; makes no connection until it is asked something.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// A client for the agent behind `socket`.
+    pub fn new(socket: PathBuf) -> Client {
+        Client { socket }
+    }
+
+    /// `GET /v1/status`
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.json(Method::GET, super::api::STATUS, READ_DEADLINE).await
+    }
+
+    /// `GET /v1/explain`
+    pub async fn explain(&self, service: Option<&str>) -> Result<Vec<Explanation>, ClientError> {
+        self.json(Method::GET, &super::api::explain(service), READ_DEADLINE).await
+    }
+
+    /// `GET /v1/config`
+    pub async fn config(&self) -> Result<serde_json::Value, ClientError> {
+        self.json(Method::GET, super::api::CONFIG, READ_DEADLINE).await
+    }
+
+    /// Gives a command: `POST path`.
+    pub async fn command(&self, path: &str) -> Result<Accepted, ClientError> {
+        self.json(Method::POST, path, COMMAND_DEADLINE).await
+    }
+
+    /// `GET /v1/services/NAME/logs`
+    pub async fn logs(&self, service: &str, tail: usize, follow: bool) -> Result<LogStream, ClientError> {
+        let path = super::api::logs(service, tail, follow);
+        let exchange = async {
+            let response = self.send(Method::GET, &path).await?;
+            if response.status().is_success() { Ok(response) } else { Err(self.fault(response).await) }
+        };
+        let response = self.within(LOGS_DEADLINE, exchange).await?;
+        Ok(LogStream { body: response.into_body(), socket: self.socket.clone() })
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        deadline: Duration,
+    ) -> Result<T, ClientError> {
+        let exchange = async {
+            let response = self.send(method, path).await?;
+            if !response.status().is_success() {
+                return Err(self.fault(response).await);
+            }
+            let body = self.body(response).await?;
+            serde_json::from_slice(&body).map_err(|source| ClientError::Garbled { source })
+        };
+        self.within(deadline, exchange).await
+    }
+
+    async fn within<T>(
+        &self,
+        deadline: Duration,
+        exchange: impl Future<Output = Result<T, ClientError>>,
+    ) -> Result<T, ClientError> {
+        let late = || ClientError::TimedOut { path: self.socket.clone(), deadline };
+        tokio::time::timeout(deadline, exchange).await.map_err(|_| late())?
+    }
+
+    async fn send(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+        let unreachable = |source| ClientError::Unreachable { path: self.socket.clone(), source };
+        let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| self.broken(e))?;
+        // Ends with the exchange; what goes wrong in it is told to the sender as well.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "node-agent")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.broken(error))?;
+        sender.send_request(request).await.map_err(|error| self.broken(error))
+    }
+
+    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| self.broken(error))
+    }
+
+    async fn fault(&self, response: Response<Incoming>) -> ClientError {
+        match self.body(response).await {
+            Ok(body) => match serde_json::from_slice::<Fault>(&body) {
+                Ok(fault) => ClientError::Refused(fault),
+                Err(source) => ClientError::Garbled { source },
+            },
+            Err(error) => error,
+        }
+    }
+
+    fn broken(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Broken { path: self.socket.clone(), source: error.into() }
+    }
+}
+
+/// Output of a service as it comes.
+#[derive(Debug)]
+pub struct LogStream {
+    body: Incoming,
+    socket: PathBuf,
+}
+
+impl LogStream {
+    /// The next piece; `None` at the end. No deadline: a service may be silent for hours.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(None),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Ok(Some(data)),
+                    Err(_trailers) => {}
+                },
+                Some(Err(error)) => {
+                    return Err(ClientError::Broken { path: self.socket.clone(), source: error.into() });
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The server of the control API.
+//!
+//! In: connections on the socket. Out: answers from the [`Board`], commands to the reconcile loop. A status never waits
+//! for the engine or for AWS. Whoever connects cannot hurt others: one request a connection, few connections, small
+//! requests, deadlines for all of it, and a share of the connections that only root can use.
+//! Not its job: deciding whether a command makes sense (the loop) or who may give one ([`super::peer`]).
+
+use crate::board::Board;
+use crate::command::{Command, Refused, Reply};
+use crate::control::api::{self, Accepted, Fault};
+use crate::control::logs::{self, ContainerOutput};
+use crate::control::peer::{self, Peer};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use node::config::Settings;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+/// For the loop to take a command; it does so between two steps, not at the end of a pass.
+const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+/// Followers of logs at a time; the rest of the connections stays free for status.
+const FOLLOWERS: usize = 16;
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub struct Control {
+    /// Where everyone writes their part of the status.
+    pub board: Board,
+    /// To the reconcile loop.
+    pub commands: mpsc::Sender<Command>,
+    /// Reads what containers write.
+    pub output: Arc<dyn ContainerOutput>,
+    /// The validated configuration; `None` while the instance is unknown.
+    pub settings: watch::Receiver<Option<Arc<Settings>>>,
+}
+
+/// [`Control`] and what the requests share.
+#[derive(Clone)]
+struct Shared {
+    control: Control,
+    followers: Arc<Semaphore>,
+}
+
+/// The routes, without the identity of the peer: [`super::socket`] adds that to every connection.
+pub(super) fn router(control: Control) -> Router {
+    let shared = Shared { control, followers: Arc::new(Semaphore::new(FOLLOWERS)) };
+    Router::new()
+        .route(api::STATUS, get(status))
+        .route(api::EXPLAIN, get(explain))
+        .route(api::CONFIG, get(config))
+        .route("/v1/services/{name}/logs", get(service_logs))
+        .route("/v1/services/{name}/restart", post(restart))
+        .route("/v1/services/{name}/update", post(update_one))
+        .route(api::UPDATE, post(update_all))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_path)
+        .layer(middleware::from_fn(authorise))
+        .with_state(shared)
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let status = match self.code.as_str() {
+            "not_allowed" => StatusCode::FORBIDDEN,
+            "path_unknown" | "service_unknown" => StatusCode::NOT_FOUND,
+            "query_invalid" => StatusCode::BAD_REQUEST,
+            "docker_unresponsive" | "agent_busy" | "agent_stopping" | "identity_unknown" => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            _ => StatusCode::CONFLICT,
+        };
+        (status, Json(self)).into_response()
+    }
+}
+
+impl From<Refused> for Fault {
+    fn from(refused: Refused) -> Fault {
+        Fault { code: refused.code.to_owned(), message: refused.message, hint: refused.hint }
+    }
+}
+
+/// Lets reading through; lets changes through for those who may, and says in the log who made them.
+async fn authorise(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
+    if matches!(*request.method(), Method::GET | Method::HEAD) {
+        return next.run(request).await;
+    }
+    let command = format!("{} {}", request.method(), request.uri().path());
+    let (uid, pid) = (peer.uid, peer.pid.unwrap_or_default());
+    if !peer.may_change().await {
+        tracing::warn!(uid, pid, command, "refused a command: uid {uid} (pid {pid}) asked for {command}");
+        let message = format!("user {uid} may read but not change anything");
+        let hint = format!("use sudo, or join the group: `usermod -aG {} USER`", peer::GROUP);
+        return Fault::new("not_allowed", message).hinting(hint).into_response();
+    }
+    let response = next.run(request).await;
+    let answer = response.status().as_u16();
+    tracing::info!(uid, pid, command, answer, "uid {uid} (pid {pid}) asked for {command}: {answer}");
+    response
+}
+
+async fn status(State(shared): State<Shared>) -> Response {
+    Json(shared.control.board.status()).into_response()
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    service: Option<String>,
+}
+
+async fn explain(State(shared): State<Shared>, query: Query<ExplainQuery>) -> Result<Response, Fault> {
+    let board = &shared.control.board;
+    let mut explanations = board.explanations();
+    if let Some(service) = &query.service {
+        explanations.retain(|explanation| explanation.service == *service);
+        if explanations.is_empty() {
+            return Err(logs::unknown_service(service, &board.status()));
+        }
+    }
+    Ok(Json(explanations).into_response())
+}
+
+async fn config(State(shared): State<Shared>) -> Result<Response, Fault> {
+    match shared.control.settings.borrow().as_deref() {
+        Some(settings) => Ok(Json(settings).into_response()),
+        None => Err(identity_unknown()),
+    }
+}
+
+fn identity_unknown() -> Fault {
+    Fault::new("identity_unknown", "the configuration depends on the instance, which is unknown so far")
+        .hinting("`agentctl status` says why the metadata service gave no answer")
+}
+
+#[derive(Deserialize)]
+struct LogsQuery {
+    tail: Option<usize>,
+    #[serde(default)]
+    follow: bool,
+}
+
+async fn service_logs(
+    State(shared): State<Shared>,
+    Extension(connection): Extension<super::socket::Connection>,
+    Path(service): Path<String>,
+    query: Result<Query<LogsQuery>, axum::extract::rejection::QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(query) = query.map_err(|error| Fault::new("query_invalid", error.body_text()))?;
+    let permit = Arc::clone(&shared.followers)
+        .try_acquire_owned()
+        .map_err(|_| Fault::new("agent_busy", format!("{FOLLOWERS} others read logs already")))?;
+    connection.may_last();
+    let question = logs::Question {
+        service,
+        tail: query.tail.unwrap_or(api::DEFAULT_TAIL).min(api::LARGEST_TAIL),
+        follow: query.follow,
+        permit: Some(Arc::new(permit)),
+    };
+    logs::answer(&shared.control.board, &shared.control.output, question).await
+}
+
+async fn restart(State(shared): State<Shared>, Path(service): Path<String>) -> Result<Response, Fault> {
+    shared.known(&service)?;
+    shared.command(|reply| Command::Restart { service, reply }).await
+}
+
+async fn update_one(State(shared): State<Shared>, Path(service): Path<String>) -> Result<Response, Fault> {
+    shared.known(&service)?;
+    shared.command(|reply| Command::Update { service: Some(service), reply }).await
+}
+
+async fn update_all(State(shared): State<Shared>) -> Result<Response, Fault> {
+    shared.command(|reply| Command::Update { service: None, reply }).await
+}
+
+async fn unknown_path(request: Request) -> Fault {
+    let message = format!("{} {} is not part of this API", request.method(), request.uri().path());
+    Fault::new("path_unknown", message).hinting("agentctl and node-agent should be of the same version")
+}
+
+impl Shared {
+    /// Commands name services of node.toml, also before the first pass has published any.
+    fn known(&self, service: &str) -> Result<(), Fault> {
+        match self.control.settings.borrow().as_deref() {
+            None => Err(identity_unknown()),
+            Some(settings) if settings.services.contains_key(service) => Ok(()),
+            Some(_) => Err(logs::unknown_service(service, &self.control.board.status())),
+        }
+    }
+
+    async fn command(&self, make: impl FnOnce(Reply) -> Command) -> Result<Response, Fault> {
+        let busy = || {
+            Fault::new("agent_busy", "the agent did not take the command in time")
+                .hinting("it may still take it: look at `agentctl status`")
+        };
+        let stopping =
+            || Fault::new("agent_stopping", "the agent takes no commands while it starts or stops");
+        let (reply, answer) = oneshot::channel();
+        let exchange = async {
+            self.control.commands.send(make(reply)).await.map_err(|_| stopping())?;
+            answer.await.map_err(|_| stopping())
+        };
+        let message = tokio::time::timeout(COMMAND_DEADLINE, exchange).await.map_err(|_| busy())???;
+        Ok(Json(Accepted { message }).into_response())
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line of `agentctl`.
+
+use crate::control::api::{DEFAULT_TAIL, LARGEST_TAIL};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Asks the node-agent of this instance what it does and why, and tells it what to do.
+#[derive(Debug, Parser)]
+#[command(name = "agentctl", version = node::VERSION, arg_required_else_help = true)]
+pub struct Arguments {
+    /// Takes every file from below DIR, as for a container seen from outside (/proc/PID/root)
+    #[arg(long, global = true, value_name = "DIR", default_value = "/", hide_default_value = true)]
+    pub root: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Shows the state of the node; exits with 0 when it is ready, 1 when not, 3 when the agent cannot be reached
+    Status {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// Again and again, every second
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Says why services do what they do, and until when
+    Explain {
+        /// Only this one
+        service: Option<String>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows what a service wrote
+    Logs {
+        /// Name in node.toml
+        service: String,
+        /// Goes on with what it writes from now on, also after a restart
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines of the past
+        #[arg(short = 'n', long, value_name = "N", default_value_t = DEFAULT_TAIL, value_parser = tail)]
+        tail: usize,
+    },
+    /// Looks for a new image now instead of at the next interval
+    Update {
+        /// Only this one
+        service: Option<String>,
+        /// Goes to this reference
+        #[arg(long, value_name = "REF")]
+        to: Option<String>,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Stops a service's container and starts it again
+    Restart {
+        /// Name in node.toml
+        service: String,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Checks, shows and documents node.toml
+    Config {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+}
+
+/// How to wait.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct Wait {
+    /// Waits until it is done and exits with 1 when it failed
+    #[arg(long)]
+    pub wait: bool,
+    /// Waits no longer than this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
+    pub timeout: u64,
+}
+
+/// `agentctl config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigVerb {
+    /// Reports every mistake with its line and column; needs neither agent nor instance
+    Check {
+        /// A node.toml, or - for standard input [default: the node's own, with its drop-ins]
+        path: Option<PathBuf>,
+    },
+    /// Shows the configuration in force, with every default; secrets are names
+    Show,
+    /// Prints the JSON Schema of node.toml
+    Schema,
+}
+
+fn tail(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(lines) if lines <= LARGEST_TAIL => Ok(lines),
+        Ok(_) => Err(format!("at most {LARGEST_TAIL}; older lines are in the log group")),
+        Err(_) => Err("not a number of lines".to_owned()),
+    }
+}

@@ -1,0 +1,98 @@
+//! `agentctl`: arguments -> a question to the agent -> text.
+//!
+//! It holds nothing that costs time at start: no AWS, no engine, one thread. `status` must answer within 20 ms.
+
+#![expect(clippy::disallowed_methods, reason = "an outer module: ages are shown against the present")]
+
+pub mod arguments;
+pub mod config;
+pub mod output;
+pub mod render;
+pub mod wait;
+
+mod command;
+mod show;
+
+use crate::control::client::{Client, ClientError};
+use arguments::{Arguments, ConfigVerb, Verb};
+use clap::Parser;
+use jiff::Timestamp;
+use node::exit;
+use node::fault::with_hint;
+use node::paths::Paths;
+use std::ffi::OsString;
+use std::io;
+
+/// Why a command ended without an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+pub enum Ending {
+    /// The agent did not answer, or said no.
+    #[error(transparent)]
+    Agent(#[from] ClientError),
+    /// Nobody reads what is written, as after `| head`.
+    #[error("cannot write to standard output")]
+    Output(#[from] io::Error),
+}
+
+/// What the verbs share.
+struct Session {
+    client: Client,
+    paths: Paths,
+}
+
+/// Runs `agentctl` with `arguments`, the program's name first; returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are printed by the same way as mistakes.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::note(&format!("cannot start: {error}"));
+            return exit::FAILED;
+        }
+    };
+    match runtime.block_on(dispatch(arguments)) {
+        Ok(code) => code,
+        Err(Ending::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => exit::DONE,
+        Err(Ending::Output(error)) => {
+            output::note(&format!("cannot write to standard output: {error}"));
+            exit::FAILED
+        }
+        Err(Ending::Agent(error)) => {
+            output::note(&with_hint(&error));
+            if error.is_unreachable() { exit::UNREACHABLE } else { exit::FAILED }
+        }
+    }
+}
+
+async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
+    let paths = Paths::under(&arguments.root);
+    let session = Session { client: Client::new(paths.control_socket()), paths };
+    match arguments.verb {
+        Verb::Status { json, watch: false } => show::status(&session, json).await,
+        Verb::Status { json, watch: true } => show::watch(&session, json).await,
+        Verb::Explain { service, json } => show::explain(&session, service.as_deref(), json).await,
+        Verb::Logs { service, follow, tail } => show::logs(&session, &service, tail, follow).await,
+        Verb::Update { to: Some(_), .. } => {
+            output::note(
+                "--to is not supported in this version (hint: push the image under the service's tag)",
+            );
+            Ok(exit::USAGE)
+        }
+        Verb::Update { service, to: None, wait } => command::update(&session, service.as_deref(), wait).await,
+        Verb::Restart { service, wait } => command::restart(&session, &service, wait).await,
+        Verb::Config { verb: ConfigVerb::Check { path } } => config::check(path.as_deref(), &session.paths),
+        Verb::Config { verb: ConfigVerb::Show } => show::config(&session).await,
+        Verb::Config { verb: ConfigVerb::Schema } => config::schema(),
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::now()
+}

@@ -1,0 +1,38 @@
+//! Data to standard output, everything else to standard error. Neither panics when the reader is gone.
+
+use super::render::text::Page;
+use std::io::{self, IsTerminal, Write};
+
+/// Columns where there is no terminal to ask.
+const WIDTH: usize = 80;
+/// Below this, lines break in the middle of names.
+const NARROWEST: usize = 60;
+/// Above this, the eye loses the line.
+const WIDEST: usize = 160;
+
+/// Writes data. An error means that nobody reads on; the caller should stop.
+pub fn data(content: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(content)?;
+    stdout.flush()
+}
+
+/// Writes lines for a person.
+pub fn note(text: &str) {
+    // There is nowhere left to say that this failed.
+    let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+}
+
+/// Whether standard output is a terminal.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// The page that standard output has: colours and its width on a terminal, 80 columns elsewhere.
+pub fn page() -> Page {
+    if !is_terminal() {
+        return Page { width: WIDTH, colour: false };
+    }
+    let width = terminal_size::terminal_size().map_or(WIDTH, |(width, _)| usize::from(width.0));
+    Page { width: width.clamp(NARROWEST, WIDEST), colour: true }
+}

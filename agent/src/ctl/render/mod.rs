@@ -1,0 +1,9 @@
+//! What `agentctl` shows, made from what the agent answered. Pure: a value, the time and the page in, text out.
+
+pub mod explain;
+pub mod status;
+mod table;
+pub mod text;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! `agentctl status` as text: what is wrong first, then the node, its services, and what they stand on.
+
+use super::table::{Cell, cell, lay_out};
+use super::text::{Page, Tone, age, bytes, clean, count, cut, short_digest, short_image, wrap};
+use crate::status::{HealthState, NodeState, Service, ServiceState, Status, UpdateState, Volume};
+use jiff::Timestamp;
+use node::problem::Problem;
+
+/// Why a status is not the present one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stale {
+    /// When the agent wrote it.
+    pub written_at: Timestamp,
+    /// Why there is no newer one.
+    pub reason: String,
+}
+
+/// The whole text. Ends with a line break.
+pub fn render(status: &Status, stale: Option<&Stale>, now: Timestamp, page: Page) -> String {
+    let mut text = String::new();
+    if let Some(stale) = stale {
+        let age = age(stale.written_at, now);
+        let title = format!("STALE: the agent does not answer; this is what it knew {age} ago");
+        text.push_str(&format!("{}\n", page.paint(&title, Tone::Bad)));
+        text.push_str(&wrap(&stale.reason, 2, page.width));
+        text.push('\n');
+    }
+    text.push_str(&problems(&status.problems, now, page));
+    text.push_str(&node(status, now, page));
+    text.push('\n');
+    text.push_str(&services(&status.services, page));
+    if !status.volumes.is_empty() {
+        text.push('\n');
+        text.push_str(&volumes(&status.volumes, page));
+    }
+    text.push('\n');
+    text.push_str(&below(status, now, page));
+    text
+}
+
+fn problems(problems: &[Problem], now: Timestamp, page: Page) -> String {
+    if problems.is_empty() {
+        return String::new();
+    }
+    let title = match problems.len() {
+        1 => "1 problem".to_owned(),
+        many => format!("{many} problems"),
+    };
+    let mut text = format!("{}\n", page.paint(&title, Tone::Bad));
+    for problem in problems {
+        let code = page.paint(&clean(&problem.code), Tone::Bold);
+        text.push_str(&format!("  {code} for {}\n", age(problem.since, now)));
+        text.push_str(&wrap(&problem.message, 4, page.width));
+        if let Some(hint) = &problem.hint {
+            text.push_str(&wrap(&format!("hint: {hint}"), 4, page.width));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn node(status: &Status, now: Timestamp, page: Page) -> String {
+    let node = &status.node;
+    let (state, tone) = match node.state {
+        NodeState::Starting => ("starting", Tone::Busy),
+        NodeState::Ready => ("ready", Tone::Good),
+        NodeState::Degraded => ("degraded", Tone::Bad),
+        NodeState::Draining => ("draining", Tone::Busy),
+    };
+    let name = page.paint(&cut(&clean(&node.name), 40), Tone::Bold);
+    let mut text = format!("{name}  {} for {}\n", page.paint(state, tone), age(node.since, now));
+    let known = [&node.instance_id, &node.instance_type, &node.availability_zone];
+    let known: Vec<String> =
+        known.into_iter().filter(|part| !part.is_empty()).map(|part| clean(part)).collect();
+    let identity = if known.is_empty() { "instance unknown".to_owned() } else { known.join("  ") };
+    text.push_str(&cut(&format!("{identity}  node-agent {}", clean(&node.version)), page.width));
+    text.push('\n');
+    text
+}
+
+fn services(services: &[Service], page: Page) -> String {
+    if services.is_empty() {
+        return "no services\n".to_owned();
+    }
+    let titles = ["SERVICE", "STATE", "HEALTH", "IMAGE", "DIGEST", "RESTARTS", "UPDATE"];
+    let rows: Vec<Vec<Cell>> = services.iter().map(service_row).collect();
+    let mut lines = lay_out(&titles, &rows, &[0, 3], page).into_iter();
+    let mut text = lines.next().map(|title| title + "\n").unwrap_or_default();
+    for (service, line) in services.iter().zip(lines) {
+        text.push_str(&line);
+        text.push('\n');
+        if let Some(reason) = &service.update.reason {
+            text.push_str(&wrap(&format!("update: {reason}"), 4, page.width));
+        }
+    }
+    text
+}
+
+fn service_row(service: &Service) -> Vec<Cell> {
+    let digest = service.digest.as_deref().map_or_else(|| "-".to_owned(), short_digest);
+    let (state, state_tone) = service_state(service.state);
+    let (health, health_tone) = match service.health {
+        HealthState::Passing => ("passing", Tone::Good),
+        HealthState::Failing => ("failing", Tone::Bad),
+        HealthState::Unknown => ("unknown", Tone::Busy),
+        HealthState::None => ("none", Tone::Plain),
+    };
+    let (update, update_tone) = update_state(service.update.state);
+    vec![
+        cell(clean(&service.name), Tone::Bold),
+        cell(state, state_tone),
+        cell(health, health_tone),
+        cell(short_image(&service.image), Tone::Plain),
+        cell(digest, Tone::Plain),
+        cell(service.restarts.to_string(), Tone::Plain),
+        cell(update, update_tone),
+    ]
+}
+
+fn service_state(state: ServiceState) -> (&'static str, Tone) {
+    match state {
+        ServiceState::Waiting => ("waiting", Tone::Busy),
+        ServiceState::Pulling => ("pulling", Tone::Busy),
+        ServiceState::Starting => ("starting", Tone::Busy),
+        ServiceState::Running => ("running", Tone::Good),
+        ServiceState::Unhealthy => ("unhealthy", Tone::Bad),
+        ServiceState::Restarting => ("restarting", Tone::Bad),
+        ServiceState::Updating => ("updating", Tone::Busy),
+        ServiceState::Stopped => ("stopped", Tone::Plain),
+        ServiceState::Failed => ("failed", Tone::Bad),
+    }
+}
+
+/// The word of the contract for a state of an update, and how it is shown.
+pub(crate) fn update_state(state: UpdateState) -> (&'static str, Tone) {
+    match state {
+        UpdateState::Current => ("current", Tone::Plain),
+        UpdateState::Available => ("available", Tone::Busy),
+        UpdateState::Waiting => ("waiting", Tone::Busy),
+        UpdateState::Updating => ("updating", Tone::Busy),
+        UpdateState::RolledBack => ("rolled_back", Tone::Bad),
+        UpdateState::Quarantined => ("quarantined", Tone::Bad),
+        UpdateState::Held => ("held", Tone::Plain),
+    }
+}
+
+fn volumes(volumes: &[Volume], page: Page) -> String {
+    let titles = ["VOLUME", "MOUNT", "TYPE", "SIZE", "USED", "DEVICE"];
+    let rows: Vec<Vec<Cell>> = volumes.iter().map(volume_row).collect();
+    lay_out(&titles, &rows, &[0, 1, 5], page)
+        .into_iter()
+        .fold(String::new(), |text, line| text + &line + "\n")
+}
+
+fn volume_row(volume: &Volume) -> Vec<Cell> {
+    let or_dash = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), clean);
+    let (used, tone) = match (volume.used_bytes, volume.size_bytes) {
+        (Some(used), Some(size)) if size > 0 => {
+            let percent = u128::from(used) * 100 / u128::from(size);
+            // Nothing writes well to a volume that is nearly full.
+            let tone = if percent >= 90 { Tone::Bad } else { Tone::Plain };
+            (format!("{} ({percent}%)", bytes(used)), tone)
+        }
+        _ => ("not mounted".to_owned(), Tone::Bad),
+    };
+    vec![
+        cell(clean(&volume.name), Tone::Bold),
+        cell(clean(&volume.mount), Tone::Plain),
+        cell(or_dash(&volume.filesystem), Tone::Plain),
+        cell(volume.size_bytes.map_or_else(|| "-".to_owned(), bytes), Tone::Plain),
+        cell(used, tone),
+        cell(or_dash(&volume.device), Tone::Plain),
+    ]
+}
+
+fn below(status: &Status, now: Timestamp, page: Page) -> String {
+    let logs = &status.logs;
+    let mut line = format!("logs: {} events shipped", count(logs.events_shipped));
+    line.push_str(&format!(", {} dropped", count(logs.events_dropped)));
+    line.push_str(&format!(", {} waiting", bytes(logs.backlog_bytes)));
+    if logs.oldest_unshipped_seconds > 0 {
+        line.push_str(&format!(", the oldest for {} s", logs.oldest_unshipped_seconds));
+    }
+    let mut text = wrap(&line, 0, page.width);
+    for secret in &status.secrets {
+        let state = match (&secret.version_id, secret.fetched_at) {
+            (Some(version), Some(at)) => {
+                format!("version {}, fetched {} ago", cut(version, 13), age(at, now))
+            }
+            (Some(version), None) => format!("version {}", cut(version, 13)),
+            (None, _) => "not fetched".to_owned(),
+        };
+        text.push_str(&wrap(&format!("secret {}: {state}", secret.name), 0, page.width));
+    }
+    text
+}

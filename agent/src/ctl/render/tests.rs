@@ -1,0 +1,197 @@
+//! Golden texts: what an operator sees, character by character.
+
+use super::explain;
+use super::status::{Stale, render};
+use super::text::Page;
+use crate::status::*;
+use jiff::{SignedDuration, Timestamp};
+use node::problem::Problem;
+
+const PLAIN: Page = Page { width: 80, colour: false };
+
+fn now() -> Timestamp {
+    "2026-03-01T12:00:00Z".parse().unwrap()
+}
+
+fn ago(seconds: i64) -> Timestamp {
+    now().checked_sub(SignedDuration::from_secs(seconds)).unwrap()
+}
+
+fn service(name: &str) -> Service {
+    Service {
+        name: name.to_owned(),
+        state: ServiceState::Running,
+        health: HealthState::Passing,
+        image: format!("123456789012.dkr.ecr.eu-north-1.amazonaws.com/{name}:latest"),
+        digest: Some(format!("sha256:{}", "0123456789abcdef".repeat(4))),
+        container_id: Some("c0ffee".to_owned()),
+        since: ago(7500),
+        restarts: 0,
+        update: UpdateStatus {
+            state: UpdateState::Current,
+            candidate: None,
+            reason: None,
+            checked_at: Some(ago(20)),
+        },
+    }
+}
+
+fn ready() -> Status {
+    Status {
+        node: Node {
+            name: "algoitny-api".to_owned(),
+            instance_id: "i-0123456789abcdef0".to_owned(),
+            instance_type: "t3.small".to_owned(),
+            region: "eu-north-1".to_owned(),
+            availability_zone: "eu-north-1a".to_owned(),
+            state: NodeState::Ready,
+            since: ago(7500),
+            version: "0.1.0".to_owned(),
+            boot: "b1946ac9-2492-4d23-a1f9-1c1d3b6f2a10".to_owned(),
+        },
+        services: vec![service("api"), service("ollama")],
+        models: Vec::new(),
+        volumes: vec![Volume {
+            name: "models".to_owned(),
+            volume_id: Some("vol-0aaa".to_owned()),
+            device: Some("/dev/nvme1n1".to_owned()),
+            mount: "/mnt/ollama-models".to_owned(),
+            filesystem: Some("xfs".to_owned()),
+            size_bytes: Some(107_374_182_400),
+            used_bytes: Some(13_207_024_435),
+        }],
+        logs: Logs { events_shipped: 12_345, bytes_shipped: 1 << 20, ..Logs::default() },
+        secrets: vec![Secret {
+            name: "app".to_owned(),
+            version_id: Some("0c3a5b1e-7d0f-4a52-9f3e-1d2c3b4a5f60".to_owned()),
+            fetched_at: Some(ago(300)),
+        }],
+        problems: Vec::new(),
+    }
+}
+
+fn degraded() -> Status {
+    let mut status = ready();
+    status.node.state = NodeState::Degraded;
+    status.node.since = ago(180);
+    status.problems = vec![
+        Problem {
+            code: "secret_missing".to_owned(),
+            message:
+                "secret db (prod/a-very-long-name-of-a-secret-that-nobody-would-type-twice) does not exist \
+                      in eu-north-1"
+                    .to_owned(),
+            hint: Some("create it, or correct the id in [secrets.db]".to_owned()),
+            since: ago(180),
+        },
+        Problem {
+            code: ROLLED_BACK.to_owned(),
+            message: "service api was rolled back".to_owned(),
+            hint: None,
+            since: ago(42),
+        },
+    ];
+    let api = &mut status.services[0];
+    api.name = "a-service-with-a-long-name".to_owned();
+    api.image = "registry.example.com:5000/team/an-image-with-a-long-name:2026-03-01-release".to_owned();
+    api.restarts = 12;
+    api.update.state = UpdateState::RolledBack;
+    api.update.reason = Some(
+        "sha256:ffff failed its health gate: GET /health answered 500 for the third time in a row".to_owned(),
+    );
+    let ollama = &mut status.services[1];
+    (ollama.state, ollama.health) = (ServiceState::Restarting, HealthState::None);
+    (ollama.digest, ollama.container_id) = (None, None);
+    status.volumes[0].used_bytes = Some(102_374_182_400);
+    status.volumes.push(Volume {
+        name: "scratch".to_owned(),
+        volume_id: None,
+        device: None,
+        mount: "/mnt/scratch".to_owned(),
+        filesystem: None,
+        size_bytes: None,
+        used_bytes: None,
+    });
+    status.logs =
+        Logs { events_dropped: 3, backlog_bytes: 2_621_440, oldest_unshipped_seconds: 61, ..status.logs };
+    status.secrets.push(Secret { name: "db".to_owned(), version_id: None, fetched_at: None });
+    status
+}
+
+fn explanations() -> Vec<Explanation> {
+    vec![Explanation {
+        service: "api".to_owned(),
+        gate: "GET /api/health/ on port 8000 every 10 s, 3 failures in a row".to_owned(),
+        reasons: vec![
+            Reason { text: "runs what its reference names".to_owned(), until: None },
+            Reason {
+                text: "waits before the next try".to_owned(),
+                until: Some(now().checked_add(SignedDuration::from_secs(125)).unwrap()),
+            },
+        ],
+        quarantined: vec![Quarantined {
+            digest: format!("sha256:{}", "f".repeat(64)),
+            at: ago(3600),
+            cause: "GET /api/health/ answered 500".to_owned(),
+            last_log_lines: vec![
+                "\x1b[31mTraceback (most recent call last):\x1b[0m".to_owned(),
+                "  ImproperlyConfigured: \x07SECRET_KEY".to_owned(),
+            ],
+        }],
+    }]
+}
+
+fn assert_golden(name: &str, text: &str, expected: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{name}: wider than 80 columns: {line}");
+    }
+    assert_eq!(text, expected, "{name} differs; it is now:\n{text}");
+}
+
+#[test]
+fn a_ready_node_fits_a_screen() {
+    assert_golden("ready", &render(&ready(), None, now(), PLAIN), include_str!("golden/ready.txt"));
+}
+
+#[test]
+fn a_degraded_node_shows_what_is_wrong_first_and_still_fits() {
+    assert_golden("degraded", &render(&degraded(), None, now(), PLAIN), include_str!("golden/degraded.txt"));
+}
+
+#[test]
+fn a_stale_status_says_so_before_anything_else() {
+    let stale = Stale {
+        written_at: ago(192),
+        reason: "cannot reach node-agent at /run/node-agent/agent.sock: Connection refused (os error 111)"
+            .to_owned(),
+    };
+    assert_golden("stale", &render(&ready(), Some(&stale), now(), PLAIN), include_str!("golden/stale.txt"));
+}
+
+#[test]
+fn a_node_of_which_nothing_is_known_yet() {
+    let mut status = ready();
+    let node = &mut status.node;
+    node.state = NodeState::Starting;
+    for field in [&mut node.instance_id, &mut node.instance_type, &mut node.availability_zone] {
+        field.clear();
+    }
+    (status.services, status.volumes, status.secrets) = (Vec::new(), Vec::new(), Vec::new());
+    assert_golden("unknown", &render(&status, None, now(), PLAIN), include_str!("golden/unknown.txt"));
+}
+
+#[test]
+fn an_explanation_gives_reasons_times_and_the_last_words_of_what_failed() {
+    let text = explain::render(&explanations(), &ready(), now(), PLAIN);
+    assert_golden("explain", &text, include_str!("golden/explain.txt"));
+}
+
+#[test]
+fn colours_change_nothing_but_colours() {
+    let coloured = render(&degraded(), None, now(), Page { colour: true, ..PLAIN });
+    assert!(coloured.contains("\x1b[31mdegraded\x1b[0m"), "{coloured}");
+    assert_eq!(
+        super::text::clean(&coloured.replace('\n', "§")).replace('§', "\n"),
+        render(&degraded(), None, now(), PLAIN)
+    );
+}

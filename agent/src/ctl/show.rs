@@ -1,0 +1,124 @@
+//! The verbs that only look: status, explain, logs, config show.
+
+use super::render::status::Stale;
+use super::render::{self, text::clean};
+use super::{Ending, Session, now, output};
+use crate::control::client::ClientError;
+use crate::status::{NodeState, Status};
+use jiff::Timestamp;
+use node::exit;
+use node::fault::with_hint;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// From one look to the next.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Cursor to the top left, and everything below it empty: does not flicker as clearing first would.
+const HOME: &str = "\x1b[H\x1b[J";
+
+/// What could be learned of the node.
+struct Known {
+    status: Status,
+    stale: Option<Stale>,
+}
+
+pub(super) async fn status(session: &Session, json: bool) -> Result<u8, Ending> {
+    let answer = session.client.status().await;
+    let (known, code) = know(session, answer);
+    if let Some(known) = known {
+        let text = if json { format!("{:#}\n", as_json(&known)) } else { as_text(&known) };
+        output::data(text.as_bytes())?;
+    }
+    Ok(code)
+}
+
+pub(super) async fn watch(session: &Session, json: bool) -> Result<u8, Ending> {
+    let screen = output::is_terminal() && !json;
+    loop {
+        let answer = session.client.status().await;
+        if let (Some(known), _) = know(session, answer) {
+            let text = if json { format!("{}\n", as_json(&known)) } else { as_text(&known) };
+            let text = if screen { format!("{HOME}{text}") } else { text };
+            output::data(text.as_bytes())?;
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
+    }
+}
+
+/// What the agent said, or the last that it wrote down; and the exit code for it.
+fn know(session: &Session, answer: Result<Status, ClientError>) -> (Option<Known>, u8) {
+    let error = match answer {
+        Ok(status) => {
+            let code = if status.node.state == NodeState::Ready { exit::DONE } else { exit::FAILED };
+            return (Some(Known { status, stale: None }), code);
+        }
+        Err(error) => error,
+    };
+    let reason = with_hint(&error);
+    let Ok((status, written_at)) = read_last(&session.paths.last_status()) else {
+        output::note(&reason);
+        return (None, exit::UNREACHABLE);
+    };
+    (Some(Known { status, stale: Some(Stale { written_at, reason }) }), exit::UNREACHABLE)
+}
+
+fn read_last(path: &Path) -> io::Result<(Status, Timestamp)> {
+    let written_at = std::fs::metadata(path)?.modified()?;
+    let status = serde_json::from_slice(&std::fs::read(path)?)?;
+    Ok((status, Timestamp::try_from(written_at).map_err(io::Error::other)?))
+}
+
+fn as_text(known: &Known) -> String {
+    render::status::render(&known.status, known.stale.as_ref(), now(), output::page())
+}
+
+/// The contract's value; one that is not the present one says so in a field of its own.
+fn as_json(known: &Known) -> serde_json::Value {
+    let mut value = serde_json::to_value(&known.status).unwrap_or_default();
+    if let (Some(stale), Some(fields)) = (&known.stale, value.as_object_mut()) {
+        let age = now().duration_since(stale.written_at).as_secs();
+        let mark = serde_json::json!({
+            "written_at": stale.written_at, "age_seconds": age, "reason": stale.reason,
+        });
+        fields.insert("stale".to_owned(), mark);
+    }
+    value
+}
+
+pub(super) async fn explain(session: &Session, service: Option<&str>, json: bool) -> Result<u8, Ending> {
+    let explanations = session.client.explain(service).await?;
+    if json {
+        let value = serde_json::to_value(&explanations).unwrap_or_default();
+        output::data(format!("{value:#}\n").as_bytes())?;
+        return Ok(exit::DONE);
+    }
+    let status = session.client.status().await?;
+    let text = render::explain::render(&explanations, &status, now(), output::page());
+    output::data(text.as_bytes())?;
+    Ok(exit::DONE)
+}
+
+pub(super) async fn logs(session: &Session, service: &str, tail: usize, follow: bool) -> Result<u8, Ending> {
+    let mut stream = session.client.logs(service, tail, follow).await?;
+    while let Some(piece) = stream.next().await? {
+        if output::is_terminal() {
+            // What an application writes comes from outside; it shall not steer the terminal.
+            output::data(printable(&piece).as_bytes())?;
+        } else {
+            output::data(&piece)?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+/// Line by line without what could steer the terminal.
+fn printable(piece: &[u8]) -> String {
+    String::from_utf8_lossy(piece).split('\n').map(clean).collect::<Vec<_>>().join("\n")
+}
+
+pub(super) async fn config(session: &Session) -> Result<u8, Ending> {
+    let value = session.client.config().await?;
+    output::data(format!("{value:#}\n").as_bytes())?;
+    Ok(exit::DONE)
+}

@@ -1,0 +1,224 @@
+//! Listing and making containers: the engine's documents to and from our own values.
+//!
+//! Mapping is pure. A container whose labels cannot be read is reported once and left out: what we cannot place, we do
+//! not touch.
+
+use super::{ASK_DEADLINE, Docker, MAKE_DEADLINE, NODE_NETWORK, Refusal, create_body};
+use crate::engine::{ContainerSpec, EngineError};
+use crate::observed::{Container, ContainerState, ImageHealth, labels};
+use bollard::models::{
+    ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
+    HealthStatusEnum, NetworkCreateRequest, NetworkSettings,
+};
+use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use node::config::settings::Network;
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+/// Marks the bridge as made by us, for people who look at `docker network ls`.
+const NETWORK_LABEL: &str = "node-agent.network";
+
+impl Docker {
+    pub(super) async fn list(&self) -> Result<Vec<Container>, EngineError> {
+        let filters = HashMap::from([("label", vec![labels::SERVICE])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let summaries = self
+            .ask(ASK_DEADLINE, self.client().list_containers(Some(options)))
+            .await
+            .map_err(|refusal| self.refused("list containers", refusal))?;
+        let ids = summaries.into_iter().filter_map(|summary| summary.id);
+        let inspected = try_join_all(ids.map(|id| async move { self.inspect(&id).await })).await?;
+        let found = inspected.into_iter().flatten().map(observed);
+        let mut containers = Vec::new();
+        let mut unreadable = Vec::new();
+        for result in found {
+            match result {
+                Ok(container) => containers.push(container),
+                Err(reason) => unreadable.push(reason),
+            }
+        }
+        self.remember(&containers, unreadable);
+        Ok(containers)
+    }
+
+    /// `None` when it vanished.
+    async fn inspect(&self, id_or_name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        match self.ask(ASK_DEADLINE, self.client().inspect_container(id_or_name, None)).await {
+            Ok(container) => Ok(Some(container)),
+            Err(refusal) if refusal.status() == Some(404) => Ok(None),
+            Err(refusal) => {
+                Err(self.refused(&format!("inspect container {}", self.called(id_or_name)), refusal))
+            }
+        }
+    }
+
+    fn remember(&self, containers: &[Container], unreadable: Vec<Unreadable>) {
+        let mut seen = self.seen();
+        seen.names = containers.iter().map(|it| (it.id.clone(), it.name.clone())).collect();
+        for it in &unreadable {
+            if !seen.unreadable.contains(&it.id) {
+                tracing::warn!(
+                    container = it.id,
+                    reason = it.reason,
+                    "a container with our label is left alone"
+                );
+            }
+        }
+        seen.unreadable = unreadable.into_iter().map(|it| it.id).collect();
+    }
+
+    pub(super) async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let name = spec.container_name();
+        let operation = format!("create container {name}");
+        if spec.settings.network == Network::Node {
+            self.ensure_network().await?;
+        }
+        let options = CreateContainerOptionsBuilder::default().name(&name).build();
+        let body = create_body::create_body(spec);
+        let created = self.ask(MAKE_DEADLINE, self.client().create_container(Some(options), body)).await;
+        let id = match created {
+            Ok(created) => {
+                for warning in &created.warnings {
+                    tracing::info!(container = name, warning, "the engine made a container with a warning");
+                }
+                created.id
+            }
+            Err(refusal) if refusal.status() == Some(409) => {
+                self.already_made(spec, &operation, refusal).await?
+            }
+            Err(refusal) => return Err(self.refused(&operation, refusal)),
+        };
+        self.seen().names.insert(id.clone(), name);
+        Ok(id)
+    }
+
+    /// The id of the container that has the name, when it is the one that was asked for.
+    async fn already_made(
+        &self,
+        spec: &ContainerSpec,
+        operation: &str,
+        conflict: Refusal,
+    ) -> Result<String, EngineError> {
+        let name = spec.container_name();
+        let found = self.inspect(&name).await?;
+        let Some(ContainerInspectResponse { id: Some(id), config, .. }) = found else {
+            return Err(self.refused(operation, conflict));
+        };
+        let theirs = config.and_then(|config| config.labels).unwrap_or_default();
+        let same = |(key, value): (&String, &String)| theirs.get(key) == Some(value);
+        if create_body::labels_of(spec).iter().all(same) {
+            return Ok(id);
+        }
+        Err(EngineError::Refused {
+            operation: operation.to_owned(),
+            code: "name_in_use",
+            message: format!("another container has that name ({})", id.chars().take(12).collect::<String>()),
+            hint: Some(format!("look at it with `docker inspect {name}`, then rename or remove it")),
+        })
+    }
+
+    /// Makes the node's bridge where it is missing. One that exists is used, whoever made it.
+    async fn ensure_network(&self) -> Result<(), EngineError> {
+        // Engines before 25 make two networks of one name when asked twice at the same time.
+        let _one_at_a_time = self.shared.network.lock().await;
+        match self.ask(ASK_DEADLINE, self.client().inspect_network(NODE_NETWORK, None)).await {
+            Ok(_) => return Ok(()),
+            Err(refusal) if refusal.status() == Some(404) => {}
+            Err(refusal) => return Err(self.refused(&format!("inspect network {NODE_NETWORK}"), refusal)),
+        }
+        let request = NetworkCreateRequest {
+            name: NODE_NETWORK.to_owned(),
+            driver: Some("bridge".to_owned()),
+            labels: Some(HashMap::from([(NETWORK_LABEL.to_owned(), "node".to_owned())])),
+            ..NetworkCreateRequest::default()
+        };
+        match self.ask(MAKE_DEADLINE, self.client().create_network(request)).await {
+            Err(refusal) if refusal.status() != Some(409) => {
+                Err(self.refused(&format!("create network {NODE_NETWORK}"), refusal))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A container that carries our label but cannot be placed.
+#[derive(Debug, PartialEq, Eq)]
+struct Unreadable {
+    id: String,
+    reason: String,
+}
+
+fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
+    let id = found.id.unwrap_or_default();
+    let unreadable = |reason: String| Unreadable { id: id.clone(), reason };
+    let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
+    let label =
+        |name: &str| labels.get(name).cloned().ok_or_else(|| unreadable(format!("it has no label {name}")));
+    let generation = label(labels::GENERATION)?;
+    let generation = generation
+        .parse()
+        .map_err(|_| unreadable(format!("label {} is `{generation}`, not a number", labels::GENERATION)))?;
+    let created_at = time(found.created.as_deref())
+        .ok_or_else(|| unreadable("the engine does not say when it was made".to_owned()))?;
+    let state = found.state.unwrap_or_default();
+    let container = Container {
+        name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
+        service: label(labels::SERVICE)?,
+        spec: label(labels::SPEC)?,
+        digest: label(labels::DIGEST)?,
+        generation,
+        created_at,
+        address: address(found.network_settings),
+        image_health: image_health(&state),
+        state: state_of(state, created_at),
+        id: id.clone(),
+    };
+    if container.id.is_empty() { Err(unreadable("it has no id".to_owned())) } else { Ok(container) }
+}
+
+/// The engine writes the year 1 for "never".
+fn time(text: Option<&str>) -> Option<Timestamp> {
+    text?.parse().ok().filter(|time: &Timestamp| *time > Timestamp::UNIX_EPOCH)
+}
+
+fn state_of(state: EngineState, created_at: Timestamp) -> ContainerState {
+    let status = state.status.unwrap_or(Status::EMPTY);
+    let error = state.error.filter(|error| !error.is_empty());
+    let exited = |error| ContainerState::Exited {
+        code: state.exit_code.unwrap_or_default(),
+        at: time(state.finished_at.as_deref()).unwrap_or(created_at),
+        out_of_memory: state.oom_killed.unwrap_or_default(),
+        error,
+    };
+    match status {
+        Status::RUNNING => {
+            ContainerState::Running { started_at: time(state.started_at.as_deref()).unwrap_or(created_at) }
+        }
+        // A container whose very first start failed is "created" to the engine, with an error.
+        Status::CREATED if error.is_none() => ContainerState::Created,
+        Status::CREATED | Status::EXITED => exited(error),
+        other => ContainerState::Other(other.to_string()),
+    }
+}
+
+fn image_health(state: &EngineState) -> Option<ImageHealth> {
+    match state.health.as_ref()?.status? {
+        HealthStatusEnum::STARTING => Some(ImageHealth::Starting),
+        HealthStatusEnum::HEALTHY => Some(ImageHealth::Healthy),
+        HealthStatusEnum::UNHEALTHY => Some(ImageHealth::Unhealthy),
+        HealthStatusEnum::EMPTY | HealthStatusEnum::NONE => None,
+    }
+}
+
+fn address(settings: Option<NetworkSettings>) -> Option<IpAddr> {
+    let networks = settings?.networks?;
+    let endpoint = networks.get(NODE_NETWORK)?;
+    // Empty while the container does not run.
+    endpoint.ip_address.as_deref().and_then(|address| address.parse().ok())
+}
+
+#[cfg(test)]
+#[path = "containers_tests.rs"]
+mod tests;

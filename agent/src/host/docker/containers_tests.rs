@@ -1,0 +1,124 @@
+//! From the engine's documents to our values.
+
+use super::*;
+use serde_json::{Value, json};
+
+/// A running container as Docker 20.10 describes it, with `patch` merged over it.
+fn document(patch: Value) -> ContainerInspectResponse {
+    let mut document = json!({
+        "Id": "0f6e2e8cf0b1", "Name": "/api-3", "Created": "2026-01-01T00:00:00.123456789Z",
+        "Config": {"Labels": {
+            "node-agent.service": "api", "node-agent.spec": "5ec", "node-agent.digest": "sha256:aa",
+            "node-agent.generation": "3", "com.example": "kept"
+        }},
+        "State": {
+            "Status": "running", "Running": true, "OOMKilled": false, "ExitCode": 0, "Error": "",
+            "StartedAt": "2026-01-01T00:00:01Z", "FinishedAt": "0001-01-01T00:00:00Z"
+        },
+        "NetworkSettings": {"Networks": {"node-agent": {"IPAddress": "172.18.0.2"}}}
+    });
+    merge(&mut document, patch);
+    serde_json::from_value(document).expect("an inspect document")
+}
+
+fn merge(into: &mut Value, patch: Value) {
+    match (into, patch) {
+        (Value::Object(into), Value::Object(patch)) => {
+            for (key, value) in patch {
+                merge(into.entry(key).or_insert(Value::Null), value);
+            }
+        }
+        (into, patch) => *into = patch,
+    }
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a time")
+}
+
+fn running() -> Container {
+    Container {
+        id: "0f6e2e8cf0b1".to_owned(),
+        name: "api-3".to_owned(),
+        service: "api".to_owned(),
+        spec: "5ec".to_owned(),
+        digest: "sha256:aa".to_owned(),
+        generation: 3,
+        state: ContainerState::Running { started_at: at("2026-01-01T00:00:01Z") },
+        created_at: at("2026-01-01T00:00:00.123456789Z"),
+        address: Some(IpAddr::from([172, 18, 0, 2])),
+        image_health: None,
+    }
+}
+
+#[test]
+fn a_running_container() {
+    assert_eq!(observed(document(json!({}))), Ok(running()));
+}
+
+#[test]
+fn on_the_hosts_network_it_has_no_address() {
+    let mut document = document(json!({}));
+    document.network_settings = serde_json::from_value(json!({"Networks": {"host": {"IPAddress": ""}}})).ok();
+    assert_eq!(observed(document), Ok(Container { address: None, ..running() }));
+}
+
+#[test]
+fn states() {
+    let exited = |code, at: &str, out_of_memory, error: Option<&str>| ContainerState::Exited {
+        code,
+        at: at.parse().expect("a time"),
+        out_of_memory,
+        error: error.map(str::to_owned),
+    };
+    let never = "0001-01-01T00:00:00Z";
+    for (state, expected) in [
+        (json!({"Status": "created", "StartedAt": never}), ContainerState::Created),
+        (
+            json!({"Status": "created", "StartedAt": never, "ExitCode": 127, "Error": "exec: not found"}),
+            exited(127, "2026-01-01T00:00:00.123456789Z", false, Some("exec: not found")),
+        ),
+        (
+            json!({"Status": "exited", "ExitCode": 137, "OOMKilled": true, "FinishedAt": "2026-01-01T00:00:09Z"}),
+            exited(137, "2026-01-01T00:00:09Z", true, None),
+        ),
+        (json!({"Status": "paused"}), ContainerState::Other("paused".to_owned())),
+        (json!({"Status": "removing"}), ContainerState::Other("removing".to_owned())),
+        (json!({"Status": "dead"}), ContainerState::Other("dead".to_owned())),
+    ] {
+        let story = state.to_string();
+        let observed = observed(document(json!({ "State": state }))).expect("readable");
+        assert_eq!(observed.state, expected, "{story}");
+    }
+}
+
+#[test]
+fn the_images_healthcheck() {
+    for (health, expected) in [
+        (json!({"Status": "starting"}), Some(ImageHealth::Starting)),
+        (json!({"Status": "healthy"}), Some(ImageHealth::Healthy)),
+        (json!({"Status": "unhealthy"}), Some(ImageHealth::Unhealthy)),
+        (json!({"Status": "none"}), None),
+        (Value::Null, None),
+    ] {
+        let observed = observed(document(json!({"State": {"Health": health}}))).expect("readable");
+        assert_eq!(observed.image_health, expected);
+    }
+}
+
+#[test]
+fn odd_labels_leave_a_container_out() {
+    for (labels, reason) in [
+        (json!({"node-agent.generation": "three"}), "label node-agent.generation is `three`, not a number"),
+        (json!({"node-agent.generation": "-1"}), "label node-agent.generation is `-1`, not a number"),
+    ] {
+        let observed = observed(document(json!({"Config": {"Labels": labels}})));
+        let expected = Unreadable { id: "0f6e2e8cf0b1".to_owned(), reason: reason.to_owned() };
+        assert_eq!(observed, Err(expected));
+    }
+    let mut missing = document(json!({}));
+    if let Some(labels) = missing.config.as_mut().and_then(|config| config.labels.as_mut()) {
+        labels.remove("node-agent.spec");
+    }
+    assert_eq!(observed(missing).map_err(|it| it.reason), Err("it has no label node-agent.spec".to_owned()));
+}

@@ -1,0 +1,93 @@
+//! The agent is killed at any point and started again.
+
+use super::*;
+use crate::logs::batch::PUT_LOG_EVENTS;
+use crate::logs::cases::check;
+use proptest::prelude::*;
+
+/// One life of the agent: what is written at its begin, and after how many milliseconds it is killed.
+#[derive(Debug, Clone)]
+struct Life {
+    lines: usize,
+    killed_after_ms: u64,
+    latency_ms: u64,
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    let lines = prop_oneof![0usize..50, 9_900usize..30_000];
+    (lines, 0u64..6_000, 1u64..3_000).prop_map(|(lines, killed_after_ms, latency_ms)| Life {
+        lines,
+        killed_after_ms,
+        latency_ms,
+    })
+}
+
+/// Runs one life in a runtime of its own. Dropping the runtime drops every task where it stands, as a kill does; a
+/// write of the cursors that has begun ends before the next life begins.
+fn live<T>(story: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    runtime.unwrap().block_on(story)
+}
+
+async fn be_killed(engine: ScriptedEngine, service: ScriptedService, state: &Path, life: &Life) {
+    service.latency(Duration::from_millis(life.latency_ms));
+    let stage = Stage::resume(engine, service, state);
+    stage.show(&[(API, running())]);
+    tokio::time::sleep(Duration::from_millis(life.killed_after_ms)).await;
+}
+
+/// Takes the repetitions out of `messages`, in which number `n` is the n-th line, and counts them by restart.
+fn repeated(messages: &[String]) -> Result<Vec<usize>, TestCaseError> {
+    let mut next = 0;
+    let mut repetitions = Vec::new();
+    let mut current = 0;
+    for message in messages {
+        let number: usize = message.split(' ').next().unwrap().parse().unwrap();
+        prop_assert!(number <= next, "line {next} is missing before line {number}");
+        if number == next {
+            next += 1;
+            if current > 0 {
+                repetitions.push(std::mem::take(&mut current));
+            }
+        } else {
+            current += 1;
+        }
+    }
+    repetitions.extend((current > 0).then_some(current));
+    Ok(repetitions)
+}
+
+#[test]
+fn kills_at_any_point_lose_nothing_keep_the_order_and_repeat_one_batch_at_most() {
+    let lives = prop::collection::vec(life(), 1..5);
+    let worst = std::sync::atomic::AtomicUsize::new(0);
+    check("kills", 60, lives, |lives| {
+        let state = tempfile::tempdir().unwrap();
+        let (engine, service) = (ScriptedEngine::default(), ScriptedService::default());
+        let mut written = 0;
+        for life in &lives {
+            engine.write(API, numbered(written, life.lines));
+            written += life.lines;
+            live(be_killed(engine.clone(), service.clone(), state.path(), life));
+        }
+        engine.write(API, numbered(written, 1));
+        live(async {
+            let stage = Stage::resume(engine.clone(), service.clone(), state.path());
+            stage.show(&[(API, running())]);
+            let last = engine.written(API).pop();
+            stage.until("the last line", |stage| stage.service.last(STREAM) == last).await;
+        });
+        let messages = service.messages(STREAM);
+        let repetitions = repeated(&messages)?;
+        prop_assert!(repetitions.len() <= lives.len(), "{repetitions:?} in {lives:?}");
+        let most = repetitions.iter().copied().max().unwrap_or(0);
+        prop_assert!(most <= PUT_LOG_EVENTS.events, "{repetitions:?} in {lives:?}");
+        worst.fetch_max(most, std::sync::atomic::Ordering::Relaxed);
+        let mut distinct = messages;
+        distinct.sort_unstable();
+        distinct.dedup();
+        prop_assert_eq!(distinct.len(), written + 1);
+        Ok(())
+    });
+    println!("most lines repeated by one kill: {}", worst.into_inner());
+}

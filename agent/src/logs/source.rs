@@ -1,0 +1,54 @@
+//! The seam to whatever holds the lines of a container. `host/docker/logs.rs` is the real one and asks the engine;
+//! reading the engine's files is to take its place behind the same trait.
+
+use crate::engine::EngineError;
+use bytes::Bytes;
+use futures_util::Stream;
+use jiff::Timestamp;
+use node::fault::Hint;
+
+/// One whole line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceLine {
+    /// When the engine received it.
+    pub timestamp: Timestamp,
+    /// Without its line break.
+    pub message: Bytes,
+}
+
+/// Why there are no more lines for now.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The engine does not know the container: it was removed. A time-out is never this.
+    #[error("container {container_id} was removed")]
+    Gone {
+        /// Its id.
+        container_id: String,
+    },
+    /// Anything else; worth another try.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl Hint for SourceError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            SourceError::Gone { .. } => None,
+            SourceError::Engine(error) => error.hint(),
+        }
+    }
+}
+
+/// Holds the lines of containers.
+pub trait LogSource: Send + Sync + 'static {
+    /// The lines of a container from its first one that is not older than `since` (all of them without it), in the
+    /// order of its log; then, while it runs, each new line. Lines older than `since` may be among them.
+    ///
+    /// The stream ends when the container has ended and all its lines were given, and may end at other times too; it
+    /// ends after the first error. It reads no further ahead than a bounded buffer while nobody polls it.
+    fn follow(
+        &self,
+        container_id: &str,
+        since: Option<Timestamp>,
+    ) -> impl Stream<Item = Result<SourceLine, SourceError>> + Send;
+}

@@ -1,0 +1,238 @@
+//! What the shipper says of itself: counters and problems, from what each stream reports.
+//!
+//! In: events of delivery and reading, with the time. Out: [`Logs`] and the problems of [`crate::board::Owner::Logs`].
+//! Nothing that an application wrote is kept here.
+
+use super::sink::{Answer, PutError};
+use super::source::SourceError;
+use crate::status::Logs;
+use jiff::Timestamp;
+use node::fault::{Hint, one_line};
+use node::problem::Problem;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How long events may stay undelivered before it is a problem: a short throttling or a failover is none.
+pub(super) const UNDELIVERED_SECONDS: i64 = 60;
+
+/// What the role of the instance must allow.
+const PERMISSIONS: &str = "allow logs:PutLogEvents, logs:CreateLogStream, logs:CreateLogGroup and \
+                           logs:PutRetentionPolicy on the group to the role of the instance";
+
+/// What a stream has read and not delivered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) bytes: usize,
+    pub(super) earliest_ms: Option<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Stream {
+    waiting: Waiting,
+    /// Since when, and whether the instance may do it at all.
+    undelivered: Option<Trouble>,
+    unreadable: Option<Trouble>,
+}
+
+#[derive(Debug, Clone)]
+struct Trouble {
+    since: Timestamp,
+    denied: bool,
+    reason: String,
+    hint: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    shipped: Logs,
+    streams: BTreeMap<String, Stream>,
+    cursors: Option<Trouble>,
+}
+
+/// The counters; one for the whole shipper.
+#[derive(Debug)]
+pub(super) struct Tally {
+    group: String,
+    counted: Mutex<Counted>,
+}
+
+impl Tally {
+    pub(super) fn new(group: &str) -> Tally {
+        Tally { group: group.to_owned(), counted: Mutex::default() }
+    }
+
+    /// What the stream of a container holds now.
+    pub(super) fn waiting(&self, container_id: &str, waiting: Waiting) {
+        self.stream(container_id, |stream| stream.waiting = waiting);
+    }
+
+    /// The destination answered. `bytes` is the size of the messages that it took. True when that ends an outage.
+    pub(super) fn answered(&self, container_id: &str, events: u64, bytes: u64, answer: Answer) -> bool {
+        let mut counted = self.counted();
+        counted.shipped.events_shipped += events;
+        counted.shipped.bytes_shipped += bytes;
+        counted.shipped.events_dropped += (answer.expired + answer.too_old + answer.too_new) as u64;
+        let stream = counted.streams.entry(container_id.to_owned()).or_default();
+        stream.undelivered.take().is_some()
+    }
+
+    /// One event was given up.
+    pub(super) fn dropped_one(&self) {
+        self.counted().shipped.events_dropped += 1;
+    }
+
+    /// The destination did not take the events. True for the first time in a row.
+    pub(super) fn undelivered(&self, container_id: &str, error: &PutError, now: Timestamp) -> bool {
+        let denied = matches!(error, PutError::Denied { .. });
+        let hint = denied.then(|| PERMISSIONS.to_owned());
+        let reason = one_line(error);
+        let mut first = false;
+        self.stream(container_id, |stream| {
+            let since = stream.undelivered.as_ref().map_or(now, |trouble| trouble.since);
+            first = stream.undelivered.is_none();
+            stream.undelivered = Some(Trouble { since, denied, reason, hint });
+        });
+        first
+    }
+
+    /// The log of a container could not be read. True for the first time in a row.
+    pub(super) fn unreadable(&self, container_id: &str, error: &SourceError, now: Timestamp) -> bool {
+        let trouble = Trouble { since: now, denied: false, reason: one_line(error), hint: error.hint() };
+        let mut first = false;
+        self.stream(container_id, |stream| {
+            first = stream.unreadable.is_none();
+            let since = stream.unreadable.as_ref().map_or(now, |trouble| trouble.since);
+            stream.unreadable = Some(Trouble { since, ..trouble });
+        });
+        first
+    }
+
+    /// The log of a container gives lines, or its end.
+    pub(super) fn readable(&self, container_id: &str) {
+        self.stream(container_id, |stream| stream.unreadable = None);
+    }
+
+    /// A container is done with.
+    pub(super) fn forget(&self, container_id: &str) {
+        self.counted().streams.remove(container_id);
+    }
+
+    /// Whether the cursors could be written. True when that changed.
+    pub(super) fn cursors_written(&self, result: &std::io::Result<()>, now: Timestamp) -> bool {
+        let mut counted = self.counted();
+        let before = counted.cursors.take();
+        counted.cursors = result.as_ref().err().map(|error| Trouble {
+            since: before.as_ref().map_or(now, |trouble| trouble.since),
+            denied: false,
+            reason: one_line(error),
+            hint: Some("look at `df -h /var/lib/node-agent`".to_owned()),
+        });
+        before.is_some() != counted.cursors.is_some()
+    }
+
+    /// The counters and the problems as of `now`.
+    pub(super) fn report(&self, now: Timestamp) -> (Logs, Vec<Problem>) {
+        let counted = self.counted();
+        let waiting = || counted.streams.values().map(|stream| stream.waiting);
+        let earliest = waiting().filter_map(|waiting| waiting.earliest_ms).min();
+        let age = earliest.map_or(0, |earliest| now.as_millisecond().saturating_sub(earliest) / 1000);
+        let logs = Logs {
+            backlog_bytes: waiting().map(|waiting| waiting.bytes as u64).sum(),
+            oldest_unshipped_seconds: u64::try_from(age).unwrap_or(0),
+            ..counted.shipped.clone()
+        };
+        (logs, self.problems(&counted, now))
+    }
+
+    /// One problem of each kind: what is wrong with one stream of the group is nearly always wrong with all.
+    fn problems(&self, counted: &Counted, now: Timestamp) -> Vec<Problem> {
+        let undelivered = || counted.streams.values().filter_map(|stream| stream.undelivered.as_ref());
+        let oldest = |troubles: &mut dyn Iterator<Item = &Trouble>| {
+            troubles.min_by_key(|trouble| trouble.since).cloned()
+        };
+        let denied = oldest(&mut undelivered().filter(|trouble| trouble.denied));
+        let long = |trouble: &&Trouble| now.as_second() - trouble.since.as_second() >= UNDELIVERED_SECONDS;
+        let unreachable = oldest(&mut undelivered().filter(|trouble| !trouble.denied).filter(long));
+        let unreadable =
+            oldest(&mut counted.streams.values().filter_map(|stream| stream.unreadable.as_ref()));
+        let group = &self.group;
+        let problems = [
+            ("logs_denied", format!("not allowed to write to log group {group}"), denied),
+            ("logs_unreachable", format!("log lines cannot be delivered to log group {group}"), unreachable),
+            ("logs_unreadable", "log lines cannot be read".to_owned(), unreadable),
+            ("log_cursors_unwritable", "cannot remember which log lines were delivered".to_owned(), {
+                counted.cursors.clone()
+            }),
+        ];
+        let stated = problems.into_iter().filter_map(|(code, what, trouble)| {
+            let Trouble { since, reason, hint, .. } = trouble?;
+            Some(Problem { code: code.to_owned(), message: format!("{what}: {reason}"), hint, since })
+        });
+        stated.collect()
+    }
+
+    fn stream(&self, container_id: &str, change: impl FnOnce(&mut Stream)) {
+        let mut counted = self.counted();
+        match counted.streams.get_mut(container_id) {
+            Some(stream) => change(stream),
+            None => change(counted.streams.entry(container_id.to_owned()).or_default()),
+        }
+    }
+
+    fn counted(&self) -> MutexGuard<'_, Counted> {
+        // Plain counters: whatever a panic left behind is still a count.
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn codes(tally: &Tally, second: i64) -> Vec<String> {
+        tally.report(at(second)).1.into_iter().map(|problem| problem.code).collect()
+    }
+
+    #[test]
+    fn a_short_outage_is_no_problem_and_a_long_one_is_until_it_ends() {
+        let tally = Tally::new("/aws/ec2/api");
+        let error = PutError::Retry { reason: "ThrottlingException: Rate exceeded".to_owned() };
+        assert!(tally.undelivered("one", &error, at(100)));
+        assert!(!tally.undelivered("one", &error, at(130)));
+        assert_eq!(codes(&tally, 159), [""; 0]);
+        let (_, problems) = tally.report(at(160));
+        assert_eq!(problems[0].code, "logs_unreachable");
+        assert_eq!(
+            problems[0].message,
+            "log lines cannot be delivered to log group /aws/ec2/api: ThrottlingException: Rate exceeded"
+        );
+        assert_eq!(problems[0].since, at(100));
+        assert!(tally.answered("one", 1, 1, Answer::default()));
+        assert_eq!(codes(&tally, 200), [""; 0]);
+    }
+
+    #[test]
+    fn a_denied_call_is_a_problem_at_once_with_the_permissions_to_add() {
+        let tally = Tally::new("/aws/ec2/api");
+        tally.undelivered("one", &PutError::Denied { reason: "no".to_owned() }, at(100));
+        let (_, problems) = tally.report(at(100));
+        assert_eq!(problems[0].code, "logs_denied");
+        assert!(problems[0].hint.as_ref().unwrap().contains("logs:PutLogEvents"));
+    }
+
+    #[test]
+    fn backlog_and_its_age_are_over_all_streams_and_end_with_them() {
+        let tally = Tally::new("g");
+        tally.waiting("one", Waiting { bytes: 10, earliest_ms: Some(7_000) });
+        tally.waiting("two", Waiting { bytes: 5, earliest_ms: Some(9_000) });
+        let (logs, _) = tally.report(at(10));
+        assert_eq!((logs.backlog_bytes, logs.oldest_unshipped_seconds), (15, 3));
+        tally.waiting("one", Waiting::default());
+        tally.forget("two");
+        assert_eq!(tally.report(at(10)).0, Logs::default());
+    }
+}

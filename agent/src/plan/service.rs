@@ -1,0 +1,137 @@
+//! The plan of one service: the version that should run, the switch to it, what is left over.
+
+use super::draft::Draft;
+use super::report;
+use super::steps;
+use super::view::{View, runs};
+use super::wanted::{Named, Wanted, named, wanted};
+use super::words::{megabytes, short};
+use super::{Action, ServicePlan};
+use crate::history::Version;
+use crate::observed::ContainerState;
+use crate::observed::snapshot::{EngineView, ImageState};
+use crate::status::ServiceState;
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// How often the progress of a pull is shown anew.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// Decides, and says when to decide again.
+pub(super) fn plan(view: &View<'_>) -> (ServicePlan, Option<Timestamp>) {
+    let mut draft = Draft::default();
+    let target = match &view.observed.engine {
+        EngineView::Down { .. } => {
+            draft.say("the Docker engine does not answer; nothing is done until it does".to_owned());
+            None
+        }
+        EngineView::Up { .. } => decide(&mut draft, view),
+    };
+    let wake_at = draft.wakes.iter().min().copied();
+    (report::report(view, draft, target.as_ref()), wake_at)
+}
+
+fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
+    registry_problem(draft, view);
+    let target = match wanted(view) {
+        Wanted::Run { version, reason } => {
+            reason.into_iter().for_each(|reason| draft.say(reason));
+            version
+        }
+        Wanted::Nothing { reason, barred } => {
+            draft.idle(if barred { ServiceState::Failed } else { ServiceState::Waiting });
+            draft.say(reason);
+            return None;
+        }
+    };
+    work_under_way(draft, view);
+    steps::run(draft, view, &target);
+    if let Some(good) = view.record.good.as_ref().filter(|good| **good != target) {
+        keep_alive(draft, view, &target, good);
+    }
+    clear_away(draft, view, &target);
+    failures(draft, view, &target);
+    if view.in_flight().is_some_and(|in_flight| in_flight.step.is_some()) {
+        // One step at a time; the next plan sees its result, and decides anew.
+        draft.step = None;
+    }
+    Some(target)
+}
+
+fn work_under_way(draft: &mut Draft, view: &View<'_>) {
+    let Some(in_flight) = view.in_flight() else { return };
+    if let Some(step) = &in_flight.step {
+        draft.say(format!("{step} is under way"));
+    }
+    if let Some(pull) = &in_flight.pull {
+        let (current, total) = (pull.progress.current_bytes, pull.progress.total_bytes);
+        let done = format!("{} of {}", megabytes(current), megabytes(total));
+        draft.idle(ServiceState::Pulling);
+        match view.now.checked_add(PROGRESS) {
+            Ok(next) => {
+                draft.say(format!("pulling {}: {done}", short(&pull.digest)));
+                draft.wakes.push(next);
+            }
+            Err(_) => draft.say(format!("pulling {}", short(&pull.digest))),
+        }
+    }
+}
+
+/// Until the switch, the old version is kept running; after a pull that failed, also made anew.
+fn keep_alive(draft: &mut Draft, view: &View<'_>, target: &Version, good: &Version) {
+    let new = view.container_of(target);
+    let switched = new.is_some_and(|container| !matches!(container.state, ContainerState::Created));
+    if switched || draft.step.is_some() {
+        return;
+    }
+    if let Some(old) = view.container_of(good) {
+        return steps::drive(draft, view, old, good);
+    }
+    let local = matches!(view.image(&good.digest), Some(ImageState::Present(_)));
+    if local && good.spec == view.wanted.spec_hash && view.pull_failure(&target.digest).is_some() {
+        steps::run(draft, view, good);
+    }
+}
+
+/// Removes what neither runs nor is needed: older generations, refused containers, versions that were given up.
+fn clear_away(draft: &mut Draft, view: &View<'_>, target: &Version) {
+    let kept = [view.container_of(target), view.way_back(target).and_then(|good| view.container_of(good))];
+    let left_over = view.containers.iter().find(|container| {
+        let ended = matches!(container.state, ContainerState::Created | ContainerState::Exited { .. });
+        ended && !kept.iter().flatten().any(|kept| kept.id == container.id)
+    });
+    // While nothing runs, the last lines of what ran are worth more than the room.
+    let restored = view.containers.iter().any(|container| runs(container)) || kept.iter().flatten().next().is_some();
+    if let Some(container) = left_over.filter(|container| {
+        restored || view.memory.refused.contains(&container.id)
+    }) {
+        let reason = format!("{} is left over", container.name);
+        draft.step(view, Action::Remove { container_id: container.id.clone() }, reason);
+    }
+}
+
+fn registry_problem(draft: &mut Draft, view: &View<'_>) {
+    let Some(failure) = view.candidate().and_then(|candidate| candidate.failure.as_ref()) else { return };
+    if let Named::Digest(_) = named(view)
+        && view.wanted.settings.update.every.is_none()
+    {
+        return;
+    }
+    draft.problem(view, &failure.code, failure.message.clone(), failure.hint.clone());
+}
+
+/// What failed and was not made good since, of the things that are still wanted.
+fn failures(draft: &mut Draft, view: &View<'_>, target: &Version) {
+    let subjects = [Some(target), view.record.good.as_ref()];
+    let wanted: Vec<String> = subjects
+        .into_iter()
+        .flatten()
+        .flat_map(|version| [version.digest.clone(), super::version_subject(version)])
+        .chain(view.containers.iter().map(|container| container.id.clone()))
+        .collect();
+    for (key, failure) in &view.memory.failures {
+        if wanted.contains(&key.subject) {
+            draft.problem(view, &failure.code, failure.message.clone(), failure.hint.clone());
+        }
+    }
+}

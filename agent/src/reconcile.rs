@@ -1,0 +1,411 @@
+//! The loop: wait -> observe -> plan -> apply -> publish.
+//!
+//! In: what should run, what the engine, the gates and the registries say, commands of an operator. Out: steps carried
+//! out, each as a task of its own so that a long pull keeps nobody waiting, and the status on the board. The latest
+//! input wins at the next pass. A pass does not fail: what went wrong is a problem on the board.
+//! What always holds: for one service at most one pull and one step are under way; the history is on disk, if it can
+//! be written at all, before the step that relies on it.
+//! Not its job: deciding, which [`crate::plan`] does, and restarting anything when the agent itself stops: containers
+//! run on.
+
+mod gates;
+mod observe;
+mod work;
+
+pub use gates::Gates;
+
+use crate::apply::Tools;
+use crate::board::{Board, Owner};
+use crate::command::{Command, Refused};
+use crate::desired::{self, Desired};
+use crate::engine::Engine;
+use crate::health::Clock;
+use crate::heartbeat::Heartbeat;
+use crate::history::memory::{Memory, RestartRequest, Run, StepKind};
+use crate::history::store::{Store, StoreError};
+use crate::history::History;
+use crate::observed::snapshot::{EngineView, Observed};
+use crate::observed::{Container, ContainerState};
+use crate::outcome::{self, Outcome};
+use crate::plan::{Action, Plan, plan};
+use crate::registry::Registry;
+use crate::status::{Explanation, Service};
+use crate::updates::{Ask, Candidates};
+use jiff::Timestamp;
+use node::config::settings::{Health, ImageVersion, Network};
+use node::problem::Problem;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The longest time between two passes: what no event tells is seen then.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// The shortest: a clock that moves oddly must not make the loop spin.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
+/// What the loop works on.
+#[derive(Debug)]
+pub struct Outside<E, R, G> {
+    /// What steps are carried out on.
+    pub tools: Tools<E, R>,
+    /// The health gates.
+    pub gates: Arc<G>,
+    /// Where the durable part of the history lies.
+    pub history: Store,
+}
+
+/// What the loop is told, and where it tells.
+pub struct Inputs {
+    /// What should run.
+    pub desired: watch::Receiver<Desired>,
+    /// What the registries said.
+    pub candidates: watch::Receiver<Candidates>,
+    /// What an operator asks.
+    pub commands: mpsc::Receiver<Command>,
+    /// To have the registries asked at once.
+    pub asks: mpsc::Sender<Ask>,
+    /// Where status and problems are published.
+    pub board: Board,
+    /// Beaten at each pass.
+    pub heartbeat: Heartbeat,
+    /// Where the time comes from.
+    pub clock: Clock,
+    /// Ends the loop; containers run on.
+    pub shutdown: CancellationToken,
+}
+
+/// Runs until shutdown.
+pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, inputs: Inputs) {
+    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown } = inputs;
+    let (durable, damage) = outside.history.load();
+    if let Some(error) = &damage {
+        tracing::warn!("{}", node::fault::with_hint(error));
+    }
+    let reconciler = Reconciler {
+        observer: observe::Observer::new(Arc::clone(&outside.tools.engine)),
+        work: work::Work::new(outside.tools),
+        gates: outside.gates,
+        store: outside.history,
+        history: History { durable, memory: Memory::default() },
+        damage,
+        unsaved: None,
+        asks,
+        board,
+        heartbeat,
+        clock,
+        published: None,
+        containers: Vec::new(),
+    };
+    reconciler.run(Channels { desired, candidates, commands }, shutdown).await;
+}
+
+struct Channels {
+    desired: watch::Receiver<Desired>,
+    candidates: watch::Receiver<Candidates>,
+    commands: mpsc::Receiver<Command>,
+}
+
+/// Why the loop woke.
+enum Wake {
+    Shutdown,
+    /// Something to observe: engine, gates, registry, configuration, time.
+    Look,
+    Command(Command),
+    Finished(work::Finished),
+}
+
+struct Reconciler<E, R, G> {
+    observer: observe::Observer<E>,
+    work: work::Work<E, R>,
+    gates: Arc<G>,
+    store: Store,
+    history: History,
+    /// Why the history was empty at the start, if it should not have been.
+    damage: Option<StoreError>,
+    /// Why the history on disk is not the one in memory, if it is not.
+    unsaved: Option<Unsaved>,
+    asks: mpsc::Sender<Ask>,
+    board: Board,
+    heartbeat: Heartbeat,
+    clock: Clock,
+    published: Option<Published>,
+    /// As last seen.
+    containers: Vec<Container>,
+}
+
+enum Unsaved {
+    NotTried,
+    Failed(StoreError),
+}
+
+/// What was published last: the board wakes its readers at every change, so nothing is published twice.
+#[derive(Clone)]
+struct Published {
+    services: Vec<Service>,
+    explanations: Vec<Explanation>,
+    containers: Vec<Container>,
+    problems: Vec<Problem>,
+}
+
+impl Published {
+    /// But for the beginning of problems, of which the board keeps the first.
+    fn same(&self, other: &Published) -> bool {
+        let text = |problem: &Problem| (problem.code.clone(), problem.message.clone(), problem.hint.clone());
+        self.services == other.services
+            && self.explanations == other.explanations
+            && self.containers == other.containers
+            && self.problems.iter().map(text).eq(other.problems.iter().map(text))
+    }
+}
+
+impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
+    async fn run(mut self, mut channels: Channels, shutdown: CancellationToken) {
+        loop {
+            let desired = channels.desired.borrow_and_update().clone();
+            let candidates = channels.candidates.borrow_and_update().clone();
+            let wait = self.pass(&desired, &candidates).await;
+            match self.next(&mut channels, &shutdown, wait).await {
+                Wake::Shutdown => break,
+                Wake::Look => {}
+                Wake::Command(command) => self.command(command, &desired),
+                Wake::Finished(finished) => self.finished(finished, &desired),
+            }
+        }
+        self.work.wind_down().await;
+        self.save().await;
+    }
+
+    /// Waits for the next thing that matters, `wait` at most.
+    async fn next(&mut self, channels: &mut Channels, shutdown: &CancellationToken, wait: Duration) -> Wake {
+        tokio::select! {
+            // Shutdown first, then results: they make room for the next step.
+            biased;
+            // Nothing is consumed by a wait that is given up.
+            () = shutdown.cancelled() => Wake::Shutdown,
+            // Takes a finished task only by returning it.
+            finished = self.work.next() => Wake::Finished(finished),
+            // Takes a message only by returning it.
+            Some(command) = channels.commands.recv() => Wake::Command(command),
+            // These four keep what happened until they return for it; the pass reads the newest state anyway.
+            () = self.observer.changed() => Wake::Look,
+            () = self.gates.changed() => Wake::Look,
+            Ok(()) = channels.desired.changed() => Wake::Look,
+            Ok(()) = channels.candidates.changed() => Wake::Look,
+            // The moment is computed anew at each pass.
+            () = tokio::time::sleep(wait) => Wake::Look,
+        }
+    }
+
+    /// Observes, plans, begins the steps, publishes. Returns how long nothing needs to be done if nothing happens.
+    async fn pass(&mut self, desired: &Desired, candidates: &Candidates) -> Duration {
+        self.heartbeat.beat();
+        let seen = self.observer.observe(desired, candidates, &self.history, &self.clock).await;
+        if let EngineView::Up { containers, .. } = &seen.engine {
+            self.gates.watch(&watched(desired, containers));
+            self.containers.clone_from(containers);
+        }
+        let observed = Observed {
+            engine: seen.engine,
+            images: seen.images,
+            candidates: candidates.clone(),
+            verdicts: self.gates.verdicts(),
+            in_flight: self.work.in_flight(),
+        };
+        // Read after observing, so that nothing observed lies in the future.
+        let now = (self.clock)();
+        let plan = plan(desired, &observed, &self.history, now);
+        outcome::remember(&mut self.history, &plan, &observed);
+        let decided_again = self.begin(&plan, desired, now).await;
+        self.publish(&plan, desired, now);
+        let wait = plan.wake_at.map_or(LONGEST_WAIT, |wake_at| {
+            Duration::try_from(wake_at.duration_since(now)).unwrap_or(SHORTEST_WAIT)
+        });
+        if decided_again { SHORTEST_WAIT } else { wait.clamp(SHORTEST_WAIT, LONGEST_WAIT) }
+    }
+
+    /// Begins the steps of the plan. Returns whether the history changed under it, so that it is to be made anew.
+    async fn begin(&mut self, plan: &Plan, desired: &Desired, now: Timestamp) -> bool {
+        let steps = plan.services.iter().flat_map(|planned| {
+            planned.step.iter().chain(&planned.pull).map(|step| (planned.name.as_str(), step))
+        });
+        let removals = plan.removals.iter();
+        let removals = removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
+        let mut decided_again = false;
+        let mut ready = Vec::new();
+        for (name, step) in steps.chain(removals) {
+            let wanted = desired.service(name);
+            tracing::info!("{name}: {}", step.reason);
+            if let Action::RecordGood { .. } = step.action {
+                outcome::done(&mut self.history, (name, wanted), &step.action, Outcome::Done, now);
+                decided_again = true;
+                self.unsaved.get_or_insert(Unsaved::NotTried);
+                continue;
+            }
+            if outcome::begun(&mut self.history, name, wanted, &step.action) {
+                self.unsaved.get_or_insert(Unsaved::NotTried);
+            }
+            ready.push((name, wanted, &step.action));
+        }
+        // One write for the whole pass, and before any step that relies on it.
+        self.save().await;
+        for (name, wanted, action) in ready {
+            self.work.begin(name, wanted.cloned(), action.clone());
+        }
+        decided_again
+    }
+
+    /// Takes over what came of a step.
+    fn finished(&mut self, finished: work::Finished, desired: &Desired) {
+        let work::Finished { service, action, result } = finished;
+        let now = (self.clock)();
+        if matches!(action, Action::Pull { .. } | Action::Create { .. }) {
+            self.observer.forget_images();
+        }
+        match result {
+            Ok(outcome) => {
+                let wanted = desired.service(&service);
+                if outcome::done(&mut self.history, (&service, wanted), &action, outcome, now) {
+                    self.unsaved.get_or_insert(Unsaved::NotTried);
+                }
+            }
+            Err(error) => {
+                tracing::warn!("{}", node::fault::with_hint(&error));
+                outcome::failed(&mut self.history, &service, &action, error.failure(now));
+            }
+        }
+    }
+
+    /// Writes the history if it changed, or was not written when it did. A disk that is full stops nothing.
+    async fn save(&mut self) {
+        let Some(before) = self.unsaved.take() else { return };
+        let (store, durable) = (self.store.clone(), self.history.durable.clone());
+        let saved = tokio::task::spawn_blocking(move || store.save(&durable)).await;
+        match saved {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                if matches!(before, Unsaved::NotTried) {
+                    tracing::warn!("{}", node::fault::with_hint(&error));
+                }
+                self.unsaved = Some(Unsaved::Failed(error));
+            }
+            Err(error) => {
+                tracing::error!("the write of the history broke off: {error}");
+                self.unsaved = Some(Unsaved::NotTried);
+            }
+        }
+    }
+
+    fn publish(&mut self, plan: &Plan, desired: &Desired, now: Timestamp) {
+        let mut services: Vec<_> = plan.services.iter().map(|planned| planned.status.clone()).collect();
+        services.sort_by(|a, b| a.name.cmp(&b.name));
+        let explanations: Vec<_> = plan.services.iter().map(|planned| planned.explanation.clone()).collect();
+        let of_services = plan.services.iter().flat_map(|planned| planned.problems.iter());
+        let problems = plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
+        let problems: Vec<_> = problems.collect();
+        let published = Published { services, explanations, containers: self.containers.clone(), problems };
+        if self.published.as_ref().is_some_and(|before| before.same(&published)) {
+            return;
+        }
+        self.published = Some(published.clone());
+        let Published { services, explanations, containers, problems } = published;
+        // Problems first: for a moment between the two, a node must not look better than it is.
+        self.board.publish_problems(Owner::Services, problems, now);
+        self.board.publish_services(services, explanations, containers, now);
+    }
+
+    fn history_problems(&self, desired: &Desired, now: Timestamp) -> Vec<Problem> {
+        let unsaved = match &self.unsaved {
+            Some(Unsaved::Failed(error)) => Some(error),
+            _ => None,
+        };
+        // What was lost matters for as long as some service has nothing to return to.
+        let without_good =
+            desired.services.iter().any(|service| self.history.durable.record(&service.name).good.is_none());
+        let damage = self.damage.as_ref().filter(|_| without_good);
+        let problem = |error: &StoreError| Problem::from_error(error.code(), error, now);
+        damage.into_iter().chain(unsaved).map(problem).collect()
+    }
+
+    fn command(&mut self, command: Command, desired: &Desired) {
+        // Whoever asked may have gone; the command stands all the same.
+        match command {
+            Command::Restart { service, reply } => {
+                let answer = known(&service, desired).map(|_| self.restart(&service));
+                let _ = reply.send(answer);
+            }
+            Command::Update { service, reply } => {
+                let _ = reply.send(self.update(service, desired));
+            }
+        }
+    }
+
+    fn restart(&mut self, service: &str) -> String {
+        let running = self.containers.iter().filter(|container| container.service == service);
+        let instead_of = running.filter_map(run_of).max_by_key(|run| run.started_at);
+        let what = if instead_of.is_some() { "restarting" } else { "starting" };
+        let memory = self.history.memory.service_mut(service);
+        memory.restart = Some(RestartRequest { instead_of });
+        // A person who asks need not wait for what failed before.
+        memory.failures.retain(|key, _| key.kind == StepKind::Pull);
+        tracing::info!("{service}: a restart was asked for");
+        format!("{what} {service}")
+    }
+
+    fn update(&mut self, service: Option<String>, desired: &Desired) -> Result<String, Refused> {
+        if let Some(name) = &service {
+            let wanted = known(name, desired)?;
+            if let ImageVersion::Digest(digest) = &wanted.settings.image.version {
+                return Err(Refused {
+                    code: "image_pinned",
+                    message: format!("service {name} is pinned to {digest}, so there is nothing to ask for"),
+                    hint: Some(format!("name a tag in [services.{name}] image to follow it")),
+                });
+            }
+        }
+        let names = desired.services.iter().map(|wanted| &wanted.name);
+        for name in names.filter(|name| service.as_ref().is_none_or(|service| service == *name)) {
+            let memory = self.history.memory.service_mut(name);
+            memory.failures.retain(|key, _| key.kind != StepKind::Pull);
+        }
+        let what = service.clone().unwrap_or_else(|| "every service".to_owned());
+        self.asks.try_send(Ask { service }).map_err(|_| Refused {
+            code: "busy",
+            message: "the registries are being asked already".to_owned(),
+            hint: Some("try again in a moment".to_owned()),
+        })?;
+        tracing::info!("{what}: an update was asked for");
+        Ok(format!("asking the registry for {what}"))
+    }
+}
+
+fn known<'a>(service: &str, desired: &'a Desired) -> Result<&'a desired::Service, Refused> {
+    desired.service(service).ok_or_else(|| {
+        let names: Vec<_> = desired.services.iter().map(|service| service.name.as_str()).collect();
+        Refused {
+            code: "service_unknown",
+            message: format!("there is no service {service} in node.toml"),
+            hint: (!names.is_empty()).then(|| format!("the services are {}", names.join(", "))),
+        }
+    })
+}
+
+/// The running containers of wanted services, with what is to be asked of them.
+fn watched(desired: &Desired, containers: &[Container]) -> Vec<(Container, Health, Network)> {
+    let running = containers.iter().filter(|container| run_of(container).is_some());
+    let watched = running.filter_map(|container| {
+        let settings = &desired.service(&container.service)?.settings;
+        Some((container.clone(), settings.health.clone(), settings.network))
+    });
+    watched.collect()
+}
+
+fn run_of(container: &Container) -> Option<Run> {
+    match container.state {
+        ContainerState::Running { started_at } => Some(Run { container_id: container.id.clone(), started_at }),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

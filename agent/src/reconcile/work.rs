@@ -1,0 +1,128 @@
+//! Steps that are under way: for each service at most one pull and one step on its containers, each a task.
+
+use crate::apply::{ApplyError, Tools, apply};
+use crate::desired::Service;
+use crate::engine::{Engine, PullProgress};
+use crate::observed::snapshot::{InFlight, PullInFlight};
+use crate::outcome::Outcome;
+use crate::plan::Action;
+use crate::registry::Registry;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::{AbortHandle, JoinSet};
+
+/// What steps get to finish in when the agent stops. systemd gives it more.
+const WIND_DOWN: Duration = Duration::from_secs(5);
+
+/// What came of a step.
+pub(super) struct Finished {
+    pub(super) service: String,
+    pub(super) action: Action,
+    pub(super) result: Result<Outcome, ApplyError>,
+}
+
+#[derive(Default)]
+struct Slots {
+    pull: Option<Pull>,
+    step: Option<String>,
+}
+
+struct Pull {
+    digest: String,
+    progress: Arc<Mutex<PullProgress>>,
+    task: AbortHandle,
+}
+
+/// All steps under way.
+pub(super) struct Work<E, R> {
+    tools: Tools<E, R>,
+    slots: BTreeMap<String, Slots>,
+    tasks: JoinSet<Finished>,
+}
+
+impl<E: Engine, R: Registry> Work<E, R> {
+    pub(super) fn new(tools: Tools<E, R>) -> Work<E, R> {
+        Work { tools, slots: BTreeMap::new(), tasks: JoinSet::new() }
+    }
+
+    /// As the plan sees it.
+    pub(super) fn in_flight(&self) -> BTreeMap<String, InFlight> {
+        let seen = self.slots.iter().map(|(service, slots)| {
+            let pull = slots.pull.as_ref().map(|pull| PullInFlight {
+                digest: pull.digest.clone(),
+                progress: *pull.progress.lock().unwrap_or_else(PoisonError::into_inner),
+            });
+            (service.clone(), InFlight { pull, step: slots.step.clone() })
+        });
+        seen.collect()
+    }
+
+    /// Begins a step. The plan gives none for a slot that is taken.
+    pub(super) fn begin(&mut self, name: &str, wanted: Option<Service>, action: Action) {
+        let progress = Arc::new(Mutex::new(PullProgress::default()));
+        let (tools, service) = (self.tools.clone(), name.to_owned());
+        let (step, counter) = (action.clone(), Arc::clone(&progress));
+        let task = self.tasks.spawn(async move {
+            let report = move |progress: PullProgress| {
+                *counter.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+            };
+            let result = apply(&tools, &service, wanted.as_ref(), &step, &report).await;
+            Finished { service, action: step, result }
+        });
+        let slots = self.slots.entry(name.to_owned()).or_default();
+        match action {
+            Action::Pull { digest } => slots.pull = Some(Pull { digest, progress, task }),
+            other => slots.step = Some(words(&other).to_owned()),
+        }
+    }
+
+    /// The next step that ends; never, while none is under way. Cancel safe.
+    pub(super) async fn next(&mut self) -> Finished {
+        loop {
+            match self.tasks.join_next().await {
+                Some(Ok(finished)) => {
+                    self.free(&finished);
+                    return finished;
+                }
+                // Only at shutdown are tasks given up, and a panic ends the process.
+                Some(Err(error)) => tracing::error!("a step broke off: {error}"),
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    fn free(&mut self, finished: &Finished) {
+        let Some(slots) = self.slots.get_mut(&finished.service) else { return };
+        match finished.action {
+            Action::Pull { .. } => slots.pull = None,
+            _ => slots.step = None,
+        }
+        if slots.pull.is_none() && slots.step.is_none() {
+            self.slots.remove(&finished.service);
+        }
+    }
+
+    /// Gives up pulls, which are resumed at the next start, and lets the other steps finish, for a while.
+    pub(super) async fn wind_down(&mut self) {
+        for pull in self.slots.values().filter_map(|slots| slots.pull.as_ref()) {
+            pull.task.abort();
+        }
+        let drained = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(WIND_DOWN, drained).await.is_err() {
+            tracing::warn!("{} steps did not finish in {} s; the next start goes on", self.tasks.len(), WIND_DOWN.as_secs());
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn words(action: &Action) -> &'static str {
+    match action {
+        Action::Pull { .. } => "a pull",
+        Action::Create { .. } => "the creation of a container",
+        Action::Start { .. } => "the start of a container",
+        Action::Stop { .. } => "the stop of a container",
+        Action::Remove { .. } => "the removal of a container",
+        Action::RecordGood { .. } | Action::Quarantine { .. } => "a note in the history",
+    }
+}

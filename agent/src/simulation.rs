@@ -1,0 +1,249 @@
+//! A node in memory for tests: an engine whose images behave as told, the verdicts of their gates, and a clock that is
+//! wound by hand. [`World`] is the model; [`engine`] puts the seams of the loop before it.
+
+pub(crate) mod engine;
+pub(crate) mod samples;
+
+use crate::engine::ImageFacts;
+use crate::health::Verdict;
+use crate::observed::snapshot::ImageState;
+use crate::observed::{Container, ContainerState};
+use crate::status::HealthState;
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How containers of an image behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Behaviour {
+    /// Passes from its start.
+    Healthy,
+    /// Runs, and its gate says no.
+    Failing,
+    /// Runs, and its gate has no answer.
+    Silent,
+    /// Ends with that code so many seconds after its start; passes until then.
+    Ends { code: i64, after: u64 },
+    /// The engine refuses to make it.
+    CreateRefused,
+    /// The engine refuses to start it.
+    StartRefused,
+    /// The registry refuses the pull.
+    PullRefused,
+}
+
+/// Why the model did not do it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No answer.
+    Unreachable,
+    /// A definite no, with a code.
+    Refused(&'static str),
+}
+
+/// The model of one node.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) now: Timestamp,
+    pub(crate) up: bool,
+    /// Ours.
+    pub(crate) containers: Vec<Container>,
+    /// Those of others; nothing may ever touch them.
+    pub(crate) foreign: Vec<String>,
+    /// Pinned images in the store.
+    pub(crate) images: BTreeSet<String>,
+    /// By digest; [`Behaviour::Healthy`] where nothing is said.
+    pub(crate) behaviours: BTreeMap<String, Behaviour>,
+    /// The next calls fail so.
+    pub(crate) troubles: Vec<Trouble>,
+    /// What was done, for the story of a failing test and for order.
+    pub(crate) story: Vec<String>,
+    made: u64,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World {
+            now: samples::at(0),
+            up: true,
+            containers: Vec::new(),
+            foreign: vec!["foreign-database".to_owned()],
+            images: BTreeSet::new(),
+            behaviours: BTreeMap::new(),
+            troubles: Vec::new(),
+            story: Vec::new(),
+            made: 0,
+        }
+    }
+
+    pub(crate) fn behaviour(&self, digest: &str) -> Behaviour {
+        self.behaviours.get(digest).copied().unwrap_or(Behaviour::Healthy)
+    }
+
+    /// Moves the clock, and lets containers end that end by themselves.
+    pub(crate) fn advance(&mut self, to: Timestamp) {
+        self.now = self.now.max(to);
+        let behaviours = self.behaviours.clone();
+        for container in &mut self.containers {
+            let ContainerState::Running { started_at } = container.state else { continue };
+            let Some(Behaviour::Ends { code, after }) = behaviours.get(&container.digest).copied() else { continue };
+            let at = started_at + Duration::from_secs(after);
+            if at <= self.now {
+                container.state = ContainerState::Exited { code, at, out_of_memory: false, error: None };
+                self.story.push(format!("{} {} ended", at, container.name));
+            }
+        }
+    }
+
+    /// When the next container ends by itself.
+    pub(crate) fn next_end(&self) -> Option<Timestamp> {
+        let ends = self.containers.iter().filter_map(|container| {
+            let ContainerState::Running { started_at } = container.state else { return None };
+            match self.behaviour(&container.digest) {
+                Behaviour::Ends { after, .. } => Some(started_at + Duration::from_secs(after)),
+                _ => None,
+            }
+        });
+        ends.min()
+    }
+
+    pub(crate) fn verdicts(&self) -> BTreeMap<String, Verdict> {
+        let running = self.containers.iter().filter_map(|container| match container.state {
+            ContainerState::Running { started_at } => Some((container, started_at)),
+            _ => None,
+        });
+        running
+            .map(|(container, since)| {
+                let state = match self.behaviour(&container.digest) {
+                    Behaviour::Failing => HealthState::Failing,
+                    Behaviour::Silent => HealthState::Unknown,
+                    _ => HealthState::Passing,
+                };
+                (container.id.clone(), Verdict { state, since, detail: "GET /health".to_owned() })
+            })
+            .collect()
+    }
+
+    pub(crate) fn image(&self, pinned: &str) -> ImageState {
+        match self.images.contains(pinned) {
+            true => ImageState::Present(ImageFacts { has_healthcheck: false }),
+            false => ImageState::Absent,
+        }
+    }
+
+    fn trouble(&mut self, what: &str) -> Result<(), Trouble> {
+        if !self.up {
+            return Err(Trouble::Unreachable);
+        }
+        match self.troubles.pop() {
+            None => Ok(()),
+            Some(trouble) => {
+                self.story.push(format!("{} {what}: {trouble:?}", self.now));
+                Err(trouble)
+            }
+        }
+    }
+
+    pub(crate) fn pull(&mut self, pinned: &str) -> Result<(), Trouble> {
+        self.trouble(&format!("pull {pinned}"))?;
+        let digest = pinned.rsplit_once('@').map_or(pinned, |(_, digest)| digest).to_owned();
+        self.story.push(format!("{} pull {digest}", self.now));
+        if self.behaviour(&digest) == Behaviour::PullRefused {
+            return Err(Trouble::Refused("pull_refused"));
+        }
+        self.images.insert(pinned.to_owned());
+        Ok(())
+    }
+
+    /// Makes a container with these labels.
+    pub(crate) fn create(&mut self, mut container: Container) -> Result<String, Trouble> {
+        self.trouble(&format!("create {}", container.name))?;
+        self.story.push(format!("{} create {} of {}", self.now, container.name, container.digest));
+        if self.behaviour(&container.digest) == Behaviour::CreateRefused {
+            return Err(Trouble::Refused("engine_refused"));
+        }
+        if let Some(same) = self.containers.iter().find(|other| other.name == container.name) {
+            return Ok(same.id.clone());
+        }
+        self.made += 1;
+        container.id = format!("id-{}-{}", self.made, container.name);
+        container.state = ContainerState::Created;
+        container.created_at = self.now;
+        let id = container.id.clone();
+        self.containers.push(container);
+        Ok(id)
+    }
+
+    pub(crate) fn start(&mut self, id: &str) -> Result<(), Trouble> {
+        self.trouble(&format!("start {id}"))?;
+        let now = self.now;
+        let behaviours = self.behaviours.clone();
+        let container = self.find(id)?;
+        if matches!(container.state, ContainerState::Running { .. }) {
+            return Ok(());
+        }
+        let behaviour = behaviours.get(&container.digest).copied();
+        let story = format!("{now} start {} of {}", container.name, container.digest);
+        let refused = behaviour == Some(Behaviour::StartRefused);
+        if !refused {
+            container.state = ContainerState::Running { started_at: now };
+        }
+        self.story.push(story);
+        self.advance(now);
+        if refused { Err(Trouble::Refused("port_in_use")) } else { Ok(()) }
+    }
+
+    pub(crate) fn stop(&mut self, id: &str) -> Result<(), Trouble> {
+        self.trouble(&format!("stop {id}"))?;
+        let now = self.now;
+        let container = self.find(id)?;
+        if matches!(container.state, ContainerState::Running { .. }) {
+            container.state = ContainerState::Exited { code: 143, at: now, out_of_memory: false, error: None };
+        }
+        let story = format!("{now} stop {}", container.name);
+        self.story.push(story);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, id: &str) -> Result<(), Trouble> {
+        self.trouble(&format!("remove {id}"))?;
+        self.containers.retain(|container| container.id != id);
+        self.story.push(format!("{} remove {id}", self.now));
+        Ok(())
+    }
+
+    /// A container ends, whatever its image.
+    pub(crate) fn crash(&mut self, service: &str, code: i64) {
+        let now = self.now;
+        let running = |container: &&mut Container| {
+            container.service == service && matches!(container.state, ContainerState::Running { .. })
+        };
+        for container in self.containers.iter_mut().filter(running) {
+            container.state = ContainerState::Exited { code, at: now, out_of_memory: false, error: None };
+        }
+        self.story.push(format!("{now} {service} crashes"));
+    }
+
+    /// The node goes down hard and comes up again.
+    pub(crate) fn reboot(&mut self) {
+        let now = self.now;
+        for container in &mut self.containers {
+            if matches!(container.state, ContainerState::Running { .. }) {
+                container.state = ContainerState::Exited { code: 255, at: now, out_of_memory: false, error: None };
+            }
+        }
+        self.story.push(format!("{now} reboot"));
+    }
+
+    pub(crate) fn running(&self, service: &str) -> Vec<&Container> {
+        let running = |container: &&Container| {
+            container.service == service && matches!(container.state, ContainerState::Running { .. })
+        };
+        self.containers.iter().filter(running).collect()
+    }
+
+    fn find(&mut self, id: &str) -> Result<&mut Container, Trouble> {
+        let found = self.containers.iter_mut().find(|container| container.id == id);
+        found.ok_or(Trouble::Refused("engine_refused"))
+    }
+}

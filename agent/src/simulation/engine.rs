@@ -1,0 +1,204 @@
+//! The seams of the loop before a [`World`]: engine, registry and gates in tokio's (paused) time.
+
+use super::{Trouble, World, samples};
+use crate::bell::Bell;
+use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, PullProgress};
+use crate::health::{Clock, Verdict};
+use crate::observed::snapshot::ImageState;
+use crate::observed::{Container, ContainerState};
+use crate::reconcile::Gates;
+use crate::registry::{Login, Registry, RegistryError, Resolved};
+use jiff::Timestamp;
+use node::config::settings::{self, ImageReference, Network};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The engine's words for a trouble of the model.
+pub(crate) fn engine_error(trouble: Trouble, operation: &str) -> EngineError {
+    match trouble {
+        Trouble::Unreachable => EngineError::Unreachable {
+            endpoint: "/var/run/docker.sock".to_owned(),
+            operation: operation.to_owned(),
+            source: None,
+        },
+        Trouble::Refused(code) => EngineError::Refused {
+            operation: operation.to_owned(),
+            code,
+            message: code.replace('_', " "),
+            hint: None,
+        },
+    }
+}
+
+/// A world that lives in tokio's time; clones share it.
+#[derive(Clone)]
+pub(crate) struct Simulated {
+    world: Arc<Mutex<World>>,
+    registry: Arc<Mutex<BTreeMap<String, String>>>,
+    began: Instant,
+    /// How long a pull takes.
+    pub(crate) pull_takes: Duration,
+    events: Bell,
+    gates: Bell,
+}
+
+impl Simulated {
+    /// Empty, from now on.
+    pub(crate) fn new() -> Simulated {
+        Simulated {
+            world: Arc::new(Mutex::new(World::new())),
+            registry: Arc::default(),
+            began: Instant::now(),
+            pull_takes: Duration::from_secs(2),
+            events: Bell::default(),
+            gates: Bell::default(),
+        }
+    }
+
+    /// The time of the world.
+    pub(crate) fn now(&self) -> Timestamp {
+        samples::at(0) + self.began.elapsed()
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let own = self.clone();
+        Arc::new(move || own.now())
+    }
+
+    /// The world as it is now.
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
+        let mut world = self.world.lock().unwrap();
+        world.advance(self.now());
+        world
+    }
+
+    /// Changes the world and tells of it.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.world());
+        self.events.ring();
+        self.gates.ring();
+    }
+
+    /// What `name:latest` names; `None` when the registry does not answer.
+    pub(crate) fn push(&self, name: &str, digest: Option<&str>) {
+        let mut registry = self.registry.lock().unwrap();
+        match digest {
+            Some(digest) => drop(registry.insert(name.to_owned(), digest.to_owned())),
+            None => drop(registry.remove(name)),
+        }
+    }
+
+    fn done<T>(&self, operation: &str, result: Result<T, Trouble>) -> Result<T, EngineError> {
+        self.events.ring();
+        self.gates.ring();
+        if let Some(end) = self.world().next_end() {
+            let (own, wait) = (self.clone(), Duration::try_from(end.duration_since(self.now())));
+            tokio::spawn(async move {
+                tokio::time::sleep(wait.unwrap_or_default() + Duration::from_millis(1)).await;
+                own.events.ring();
+            });
+        }
+        result.map_err(|trouble| engine_error(trouble, operation))
+    }
+}
+
+impl Engine for Simulated {
+    async fn containers(&self) -> Result<Vec<Container>, EngineError> {
+        let world = self.world();
+        match world.up {
+            true => Ok(world.containers.clone()),
+            false => Err(engine_error(Trouble::Unreachable, "list containers")),
+        }
+    }
+
+    async fn image(&self, image: &ImageReference, digest: &str) -> Result<Option<ImageFacts>, EngineError> {
+        Ok(match self.world().image(&image.pinned(digest)) {
+            ImageState::Present(facts) => Some(facts),
+            ImageState::Absent => None,
+        })
+    }
+
+    async fn pull(
+        &self,
+        image: &ImageReference,
+        digest: &str,
+        _login: Option<Login>,
+        progress: &(dyn Fn(PullProgress) + Send + Sync),
+    ) -> Result<(), EngineError> {
+        progress(PullProgress { current_bytes: 1_000_000, total_bytes: 2_000_000 });
+        tokio::time::sleep(self.pull_takes).await;
+        let result = self.world().pull(&image.pinned(digest));
+        self.done("pull", result)
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let labels = (spec.digest.as_str(), spec.spec_hash.as_str());
+        let made = samples::container(&spec.service, spec.generation, labels, ContainerState::Created);
+        let result = self.world().create(made);
+        self.done("create", result)
+    }
+
+    async fn start(&self, container_id: &str) -> Result<(), EngineError> {
+        let result = self.world().start(container_id);
+        self.done("start", result)
+    }
+
+    async fn stop(&self, container_id: &str, _timeout: Duration) -> Result<(), EngineError> {
+        let result = self.world().stop(container_id);
+        self.done("stop", result)
+    }
+
+    async fn remove(&self, container_id: &str) -> Result<(), EngineError> {
+        let result = self.world().remove(container_id);
+        self.done("remove", result)
+    }
+
+    async fn last_log_lines(&self, container_id: &str, _count: usize) -> Result<Vec<String>, EngineError> {
+        Ok(vec![format!("last words of {container_id}")])
+    }
+
+    async fn exec(
+        &self,
+        _container_id: &str,
+        _command: &[String],
+        _timeout: Duration,
+    ) -> Result<ExecOutcome, EngineError> {
+        Ok(ExecOutcome { code: 0, output: String::new() })
+    }
+
+    async fn changed(&self) {
+        self.events.heard().await;
+    }
+}
+
+impl Registry for Simulated {
+    async fn resolve(&self, image: &ImageReference) -> Result<Resolved, RegistryError> {
+        let registry = self.registry.lock().unwrap();
+        match registry.get(&image.repository) {
+            Some(digest) => Ok(Resolved { digest: digest.clone(), pushed_at: None, size_bytes: None }),
+            None => Err(RegistryError {
+                code: "registry_unreachable",
+                message: format!("{} does not answer", image.registry),
+                hint: Some("look at the network".to_owned()),
+            }),
+        }
+    }
+
+    async fn login(&self, _image: &ImageReference) -> Result<Option<Login>, RegistryError> {
+        Ok(None)
+    }
+}
+
+impl Gates for Simulated {
+    fn watch(&self, _containers: &[(Container, settings::Health, Network)]) {}
+
+    fn verdicts(&self) -> BTreeMap<String, Verdict> {
+        self.world().verdicts()
+    }
+
+    async fn changed(&self) {
+        self.gates.heard().await;
+    }
+}

@@ -1,0 +1,158 @@
+//! The tasks that need to know the instance, and what connects them.
+//!
+//! ```text
+//! settings, volumes of the handoff, secret versions -> desired -> reconcile -> board -> logs
+//!                                                         |           ^  \
+//!                                                         v           |   v
+//!                                                        updates -> candidates, asks
+//! ```
+
+#![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
+
+use crate::cloud::ecr::Ecr;
+use crate::cloud::logs::CloudWatchLogs;
+use crate::desired::Desired;
+use crate::health::{Clock, Health};
+use crate::history;
+use crate::reconcile::{self, Outside};
+use crate::registries::Registries;
+use crate::run::Agent;
+use crate::secrets::{Refresh, Versions};
+use crate::{apply, logs, updates};
+use jiff::Timestamp;
+use node::cloud::secrets_manager::SecretsManager;
+use node::config::{Settings, settings};
+use node::handoff;
+use node::identity::Facts;
+use node::secrets::Store;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Requests to ask a registry; the loop sends one per command of an operator.
+const ASKS_WAITING: usize = 16;
+
+/// Starts them all.
+pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &Facts) {
+    let cloud = node::cloud::sdk_config(&agent.imds, &facts.region, &agent.start.environment).await;
+    let store = Store::new(&agent.start.paths);
+    let versions = secrets(agent, settings, facts, SecretsManager::new(&cloud));
+    let desired = desired(agent, Arc::clone(settings), versions);
+    let registries = Registries::new(
+        settings.registries.clone(),
+        facts,
+        Ecr::new(&cloud),
+        agent.docker.clone(),
+        store.clone(),
+    );
+    services(agent, facts, desired, Arc::new(registries), store);
+    if let Some(logs) = &settings.logs {
+        shipping(agent, facts, logs.clone(), CloudWatchLogs::new(&cloud, logs.retention_days));
+    }
+}
+
+fn secrets(
+    agent: &mut Agent,
+    settings: &Settings,
+    facts: &Facts,
+    source: SecretsManager,
+) -> watch::Receiver<Versions> {
+    let (sender, versions) = watch::channel(Versions::new());
+    let store = Store::new(&agent.start.paths);
+    let refresh = Refresh::new(source, store, &settings.secrets, agent.board.clone(), sender);
+    let mut hasher = DefaultHasher::new();
+    facts.instance_id.hash(&mut hasher);
+    let (seed, stop) = (hasher.finish(), agent.stop.clone());
+    agent.spawn("secrets", async move {
+        refresh.run(seed, stop).await;
+    });
+    versions
+}
+
+/// What should run, made anew whenever a volume came or a secret changed.
+fn desired(
+    agent: &mut Agent,
+    settings: Arc<Settings>,
+    mut versions: watch::Receiver<Versions>,
+) -> watch::Receiver<Desired> {
+    let mut volumes = agent.volumes.clone();
+    let first = Desired::new(&settings, &volumes.borrow_and_update(), &versions.borrow_and_update());
+    let (sender, desired) = watch::channel(first);
+    let stop = agent.stop.clone();
+    agent.spawn("desired", async move {
+        while something_changed(&mut volumes, &mut versions, &stop).await {
+            let next = Desired::new(&settings, &volumes.borrow_and_update(), &versions.borrow_and_update());
+            sender.send_if_modified(|current| {
+                let changed = *current != next;
+                *current = next;
+                changed
+            });
+        }
+    });
+    desired
+}
+
+/// `false` when it is time to stop. A sender that is gone has ended with the agent.
+async fn something_changed(
+    volumes: &mut watch::Receiver<Vec<handoff::Volume>>,
+    versions: &mut watch::Receiver<Versions>,
+    stop: &CancellationToken,
+) -> bool {
+    // A change that is not returned for is seen at the next call.
+    tokio::select! {
+        () = stop.cancelled() => false,
+        changed = volumes.changed() => changed.is_ok(),
+        changed = versions.changed() => changed.is_ok(),
+    }
+}
+
+fn services(
+    agent: &mut Agent,
+    facts: &Facts,
+    desired: watch::Receiver<Desired>,
+    registry: Arc<Registries>,
+    secrets: Store,
+) {
+    let clock: Clock = Arc::new(Timestamp::now);
+    let (asks, asked) = mpsc::channel(ASKS_WAITING);
+    let (sender, candidates) = watch::channel(updates::Candidates::new());
+    let polling = updates::Inputs {
+        desired: desired.clone(),
+        asks: asked,
+        candidates: sender,
+        seed: facts.instance_id.clone(),
+        shutdown: agent.stop.clone(),
+    };
+    agent.spawn("updates", updates::run(Arc::clone(&registry), Arc::clone(&clock), polling));
+    let engine = Arc::new(agent.docker.clone());
+    let outside = Outside {
+        tools: apply::Tools { engine: Arc::clone(&engine), registry, secrets },
+        gates: Arc::new(Health::with_clock(engine, Arc::clone(&clock))),
+        history: history::store::Store::new(&agent.start.paths),
+    };
+    let inputs = reconcile::Inputs {
+        desired,
+        candidates,
+        commands: agent.take_commands(),
+        asks,
+        board: agent.board.clone(),
+        heartbeat: agent.heartbeat.clone(),
+        clock,
+        shutdown: agent.stop.clone(),
+    };
+    agent.spawn("reconcile", reconcile::run(outside, inputs));
+}
+
+fn shipping(agent: &mut Agent, facts: &Facts, settings: settings::Logs, sink: CloudWatchLogs) {
+    let shipper = logs::Shipper {
+        board: agent.board.clone(),
+        settings,
+        instance_id: facts.instance_id.clone(),
+        source: agent.docker.clone(),
+        sink,
+        state: agent.start.paths.state(),
+        clock: Arc::new(Timestamp::now),
+    };
+    agent.spawn("logs", logs::run(shipper, agent.stop.clone()));
+}

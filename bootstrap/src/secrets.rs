@@ -1,0 +1,95 @@
+//! Secrets: fetched side by side, written to tmpfs. A failed refresh keeps the last good version of this boot.
+
+use crate::clock::Clock;
+use crate::step::{Ending, Fault, Intent, PlannedStep};
+use nix::mount::{MsFlags, mount};
+use node::cloud::secrets_manager::SecretsManager;
+use node::config::settings;
+use node::handoff;
+use node::paths::Paths;
+use node::secrets::{Store, is_tmpfs};
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::time::Duration;
+
+/// The SDK has its own deadlines and retries; this is the end of them.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// 64 KiB a secret: room for a hundred of them in two versions, and a bound for a mistake.
+const TMPFS_OPTIONS: &str = "mode=0700,size=16m";
+
+/// Makes sure that the store's folder keeps nothing on a disk.
+pub(crate) fn prepare_folder(paths: &Paths) -> Result<(), Fault> {
+    let folder = paths.secrets();
+    let failed = |operation: &'static str| {
+        let shown = folder.display().to_string();
+        move |error: io::Error| {
+            Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), None)
+        }
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed("create"))?;
+    fs::set_permissions(&folder, Permissions::from_mode(0o700)).map_err(failed("protect"))?;
+    if is_tmpfs(&folder).map_err(failed("examine"))? {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some("tmpfs"), &folder, Some("tmpfs"), flags, Some(TMPFS_OPTIONS))
+        .map_err(|errno| failed("mount a tmpfs at")(errno.into()))
+}
+
+/// What `run` would do.
+pub(crate) fn preview(paths: &Paths, name: &str, secret: &settings::Secret) -> PlannedStep {
+    let reason = match Store::new(paths).current(name) {
+        Ok(Some(value)) => format!("fetch {} again (version {} is here)", secret.id, value.version_id),
+        _ => format!("fetch {}", secret.id),
+    };
+    PlannedStep::new(format!("secret {name}"), Intent::Change, reason)
+}
+
+/// Fetches one secret. Whether a new version was written is the ending's outcome.
+pub(crate) async fn run(
+    paths: &Paths,
+    clock: &Clock,
+    cloud: &SecretsManager,
+    (name, secret): (&str, &settings::Secret),
+) -> (Ending, handoff::Secret) {
+    let fetched = tokio::time::timeout(DEADLINE, cloud.fetch(name, secret, clock.now())).await;
+    let store = Store::new(paths);
+    let value = match fetched {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => return failed(&store, name, Fault::from_error(error.code(), &error)),
+        Err(_) => {
+            let message =
+                format!("secret {name}: Secrets Manager gave no answer within {} s", DEADLINE.as_secs());
+            return failed(&store, name, Fault::new("secret_unreachable", message, None));
+        }
+    };
+    let described = handoff::Secret {
+        name: name.to_owned(),
+        version_id: Some(value.version_id.clone()),
+        fetched_at: Some(value.fetched_at),
+    };
+    match store.write(&value) {
+        Ok(true) => (Ending::done(format!("fetched version {}", value.version_id)), described),
+        Ok(false) => (Ending::unchanged(format!("version {} is current", value.version_id)), described),
+        Err(error) => {
+            let message = node::fault::one_line(&error);
+            failed(&store, name, Fault::new("secret_not_stored", message, None))
+        }
+    }
+}
+
+/// The last good version of this boot, if there is one, stays in use.
+fn failed(store: &Store, name: &str, fault: Fault) -> (Ending, handoff::Secret) {
+    let kept = store.current(name).ok().flatten();
+    let mut ending = Ending::failed(fault);
+    if let Some(kept) = &kept {
+        ending.reason = format!("{}; keeps version {}", ending.reason, kept.version_id);
+    }
+    let described = handoff::Secret {
+        name: name.to_owned(),
+        version_id: kept.as_ref().map(|kept| kept.version_id.clone()),
+        fetched_at: kept.as_ref().map(|kept| kept.fetched_at),
+    };
+    (ending, described)
+}

@@ -1,0 +1,126 @@
+//! systemctl, as far as bootstrap needs it. Nothing here waits for a job of systemd: bootstrap may itself be one that
+//! others wait for.
+
+use crate::command::{self, CommandError, Invocation};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Each call is answered by systemd at once; under load at boot it may take its time.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Whether there is a systemd to talk to: its program, and it being in charge (sd_booted(3)).
+pub(crate) fn is_here() -> bool {
+    command::find("systemctl").is_some() && std::path::Path::new("/run/systemd/system").is_dir()
+}
+
+/// Properties of a unit that bootstrap looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct State {
+    properties: BTreeMap<String, String>,
+}
+
+impl State {
+    /// From the output of `systemctl show`.
+    pub(crate) fn parse(output: &str) -> State {
+        let pairs = output.lines().filter_map(|line| line.split_once('='));
+        State { properties: pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() }
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.properties.get(name).map(String::as_str).unwrap_or_default()
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        !matches!(self.get("LoadState"), "" | "not-found" | "masked")
+    }
+
+    /// For `Type=notify` this says that it has reported READY.
+    pub(crate) fn is_active(&self) -> bool {
+        self.get("ActiveState") == "active"
+    }
+
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self.get("ActiveState"), "activating" | "reloading")
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.get("ActiveState") == "failed"
+    }
+
+    pub(crate) fn needs_reload(&self) -> bool {
+        self.get("NeedDaemonReload") == "yes"
+    }
+
+    /// Another one for each time that the unit was started. systemd 219 (Amazon Linux 2) has no invocation ids, only
+    /// the time at which the main process started.
+    pub(crate) fn invocation(&self) -> String {
+        format!("{} {}", self.get("InvocationID"), self.get("ExecMainStartTimestampMonotonic"))
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (active, sub, result) = (self.get("ActiveState"), self.get("SubState"), self.get("Result"));
+        write!(formatter, "{active} ({sub}, result {result})")
+    }
+}
+
+fn systemctl(arguments: &[&str]) -> Invocation {
+    Invocation::new("systemctl", DEADLINE).brought_by("systemd").arguments(arguments.iter().copied())
+}
+
+pub(crate) async fn state(unit: &str) -> Result<State, CommandError> {
+    const PROPERTIES: &str = "LoadState,ActiveState,SubState,Result,NeedDaemonReload,InvocationID,\
+                              ExecMainStartTimestampMonotonic";
+    Ok(State::parse(&systemctl(&["show", "-p", PROPERTIES, unit]).run().await?))
+}
+
+/// Enqueues the start and returns.
+pub(crate) async fn start(unit: &str) -> Result<(), CommandError> {
+    systemctl(&["start", "--no-block", unit]).run().await.map(|_| ())
+}
+
+/// Enqueues the restart and returns.
+pub(crate) async fn restart(unit: &str) -> Result<(), CommandError> {
+    systemctl(&["restart", "--no-block", unit]).run().await.map(|_| ())
+}
+
+/// Whether the unit starts at every boot; units without an install section count as such.
+pub(crate) async fn is_enabled(unit: &str) -> bool {
+    systemctl(&["is-enabled", "--quiet", unit]).run().await.is_ok()
+}
+
+/// Makes the unit start at every boot. `enable` would reload systemd by itself, which takes the GPUs away from running
+/// containers.
+pub(crate) async fn enable(unit: &str) -> Result<(), CommandError> {
+    systemctl(&["enable", "--no-reload", unit]).run().await.map(|_| ())
+}
+
+pub(crate) async fn daemon_reload() -> Result<(), CommandError> {
+    systemctl(&["daemon-reload"]).run().await.map(|_| ())
+}
+
+/// The unit's last lines in the journal of this boot; empty where there is no journal.
+pub(crate) async fn last_lines(unit: &str, lines: u32) -> Vec<String> {
+    let lines = lines.to_string();
+    let asked = Invocation::new("journalctl", DEADLINE)
+        .arguments(["-b", "--no-pager", "-q", "-o", "cat", "-n", &lines, "-u", unit])
+        .run()
+        .await;
+    asked.unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_of_systemctl_show_is_understood() {
+        let state = State::parse(
+            "LoadState=loaded\nActiveState=activating\nSubState=start\nResult=success\nInvocationID=ab\n",
+        );
+        assert!(state.is_known() && state.is_starting() && !state.is_active() && !state.needs_reload());
+        assert_eq!(state.to_string(), "activating (start, result success)");
+        assert!(!State::parse("LoadState=not-found\nActiveState=inactive\n").is_known());
+    }
+}

@@ -1,0 +1,107 @@
+//! The kernel interfaces for block devices and file systems that nix has no safe wrapper for. The only unsafe code of
+//! bootstrap: each call hands the kernel one structure of ours of exactly the size that its request number says.
+
+use super::identify::IDENTIFY_BYTES;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+/// `struct nvme_admin_cmd`, linux/nvme_ioctl.h
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct NvmeAdminCommand {
+    opcode: u8,
+    flags: u8,
+    reserved: u16,
+    namespace: u32,
+    dword_2: u32,
+    dword_3: u32,
+    metadata: u64,
+    address: u64,
+    metadata_bytes: u32,
+    data_bytes: u32,
+    dword_10: u32,
+    dwords_11_to_15: [u32; 5],
+    timeout_ms: u32,
+    result: u32,
+}
+
+/// `struct xfs_fsop_geom_v1`, up to the number of data blocks; the rest is not read.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct XfsGeometry {
+    block_bytes: u32,
+    before_blocks: [u32; 7],
+    data_blocks: u64,
+    rest: [u64; 9],
+}
+
+mod request {
+    // The functions that these macros make are documented by the kernel's names.
+    nix::ioctl_readwrite!(nvme_admin_command, b'N', 0x41, super::NvmeAdminCommand);
+    nix::ioctl_read!(xfs_geometry, b'X', 100, super::XfsGeometry);
+    nix::ioctl_read!(device_bytes, 0x12, 114, u64);
+    nix::ioctl_read!(flags, b'f', 1, nix::libc::c_long);
+    nix::ioctl_write_ptr!(set_flags, b'f', 2, nix::libc::c_long);
+}
+
+/// Identify Controller: opcode 6, controller data structure.
+pub(super) fn identify_controller(device: &File) -> io::Result<Vec<u8>> {
+    const IDENTIFY: u8 = 6;
+    const CONTROLLER: u32 = 1;
+    const TIMEOUT_MS: u32 = 2000;
+    let mut data = vec![0_u8; IDENTIFY_BYTES];
+    let mut command = NvmeAdminCommand {
+        opcode: IDENTIFY,
+        address: data.as_mut_ptr() as u64,
+        data_bytes: 4096,
+        dword_10: CONTROLLER,
+        timeout_ms: TIMEOUT_MS,
+        ..NvmeAdminCommand::default()
+    };
+    // SAFETY: `command` is the structure of this request, and `data` has the 4096 bytes that it announces; both live
+    // until the call returns.
+    unsafe { request::nvme_admin_command(device.as_raw_fd(), &raw mut command) }?;
+    Ok(data)
+}
+
+/// Size of a block device in bytes (`BLKGETSIZE64`).
+pub(super) fn device_bytes(device: &File) -> io::Result<u64> {
+    let mut bytes = 0;
+    // SAFETY: the request writes one u64.
+    unsafe { request::device_bytes(device.as_raw_fd(), &raw mut bytes) }?;
+    Ok(bytes)
+}
+
+/// Size of a mounted XFS by any file in it (`XFS_IOC_FSGEOMETRY_V1`); its superblock on the device may be older.
+pub(super) fn xfs_bytes(file: &File) -> io::Result<u64> {
+    let mut geometry = XfsGeometry::default();
+    // SAFETY: the structure has the 112 bytes of this version of the request.
+    unsafe { request::xfs_geometry(file.as_raw_fd(), &raw mut geometry) }?;
+    Ok(geometry.data_blocks.saturating_mul(u64::from(geometry.block_bytes)))
+}
+
+/// Makes a folder immutable (`chattr +i`): nothing can be created in it, but it can be mounted over.
+pub(super) fn make_immutable(folder: &File) -> io::Result<()> {
+    const IMMUTABLE: nix::libc::c_long = 0x10;
+    let mut flags = 0;
+    // SAFETY: both requests take one long here (the kernel reads and writes an int of it).
+    unsafe { request::flags(folder.as_raw_fd(), &raw mut flags) }?;
+    if flags & IMMUTABLE == 0 {
+        let wanted = flags | IMMUTABLE;
+        // SAFETY: as above.
+        unsafe { request::set_flags(folder.as_raw_fd(), &raw const wanted) }?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_structures_have_the_sizes_that_the_kernel_expects() {
+        assert_eq!(size_of::<NvmeAdminCommand>(), 72);
+        assert_eq!(size_of::<XfsGeometry>(), 112);
+    }
+}

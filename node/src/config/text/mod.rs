@@ -1,0 +1,8 @@
+//! Formats of single values: text -> value, or why not. Each is a function of the text alone.
+
+pub(super) mod device;
+pub(super) mod image;
+pub(super) mod name;
+pub(super) mod path;
+pub(super) mod port;
+pub(super) mod quantity;

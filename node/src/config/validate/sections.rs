@@ -1,0 +1,100 @@
+//! The small sections: agent, secrets, logs, registries.
+
+use super::{Document, list};
+use crate::config::findings::{Findings, Wrong};
+use crate::config::settings::{AgentArtifact, Logs, RegistryAuth, Secret};
+use crate::config::text::{image, name};
+use crate::config::tree::Place;
+use crate::config::written;
+
+/// `[agent]`
+pub(super) fn agent(
+    written: &written::Agent,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Option<AgentArtifact> {
+    let url = written.url.as_deref().and_then(|url| findings.take(place.key("url").at(), address(url)));
+    let sha256 =
+        written.sha256.as_deref().and_then(|sum| findings.take(place.key("sha256").at(), checksum(sum)));
+    Some(AgentArtifact { url: url?, sha256: sha256? })
+}
+
+/// The address itself is in no message: a signed one is a credential.
+fn address(url: &str) -> Result<String, Wrong> {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    match host {
+        None => Err(Wrong::new("the address does not begin with https:// or http://")),
+        Some("") => Err(Wrong::new("the address has no host")),
+        Some(host) if host.contains('@') => Err(Wrong::new("the address has a user name or password in it")
+            .hint("use an address that the node's role or network may read")),
+        Some(_) if url.chars().any(|c| c.is_whitespace() || c.is_control()) => {
+            Err(Wrong::new("the address has spaces or control characters"))
+        }
+        Some(_) => Ok(url.to_owned()),
+    }
+}
+
+fn checksum(text: &str) -> Result<String, Wrong> {
+    let lower = text.to_ascii_lowercase();
+    if lower.len() == 64 && image::is_lower_hex(&lower) {
+        return Ok(lower);
+    }
+    Err(Wrong::new(format!(
+        "a SHA-256 has 64 hexadecimal digits, this one has {} characters",
+        text.chars().count()
+    ))
+    .hint("write the first column of the .sha256 file"))
+}
+
+/// `[secrets.NAME]`
+pub(super) fn secret(
+    name: &str,
+    written: &written::Secret,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Option<Secret> {
+    let named = findings.take(place.key_at(), name::thing("secret", name));
+    let id = written.id.as_deref().and_then(|id| findings.take(place.key("id").at(), name::secret_id(id)));
+    let require = list(&written.require, place.key("require"), findings, |key| match key {
+        "" => Err(Wrong::new("a key cannot be empty")),
+        key => Ok(key.to_owned()),
+    });
+    named?;
+    Some(Secret {
+        id: id?,
+        require: require?,
+        restart_on_change: written.on_change == written::OnChange::Restart,
+    })
+}
+
+/// `[logs]`
+pub(super) fn logs(written: &written::Logs, place: Place<'_>, findings: &mut Findings) -> Option<Logs> {
+    let group = written.group.as_deref();
+    let group = group.and_then(|group| findings.take(place.key("group").at(), name::log_group(group)));
+    let retention_days = super::optional(written.retention_days, |days| {
+        findings.take(place.key("retention_days").at(), name::retention_days(days))
+    });
+    Some(Logs { group: group?, retention_days: retention_days? })
+}
+
+/// `[registries."HOST"]`
+pub(super) fn registry(
+    document: Document<'_>,
+    host: &str,
+    written: &written::Registry,
+    findings: &mut Findings,
+) -> Option<RegistryAuth> {
+    let place = document.root.key("registries").key(host);
+    let named = findings.take(place.key_at(), image::registry_host(host));
+    let auth = match written.auth.as_ref()? {
+        written::RegistryAuth::Kind(written::RegistryAuthKind::Ecr) => RegistryAuth::Ecr,
+        written::RegistryAuth::Kind(written::RegistryAuthKind::None) => RegistryAuth::None,
+        written::RegistryAuth::Secret(secret) => {
+            let at = place.key("auth").key("secret").at();
+            let name = document.reference("secrets", secret.secret.as_deref()?);
+            RegistryAuth::Secret(findings.take(at, name)?)
+        }
+    };
+    named.map(|()| auth)
+}

@@ -1,0 +1,275 @@
+//! A stage: a cloud with one instance ready to boot, as the demo and the suites of whole instances use it.
+//!
+//! In: what `make dist` built, and a node.toml. Out: an instance whose user data fetches, checks and runs the static
+//! bootstrap, in front of a metadata service, Secrets Manager, ECR with a real registry, and CloudWatch Logs.
+//! What always holds: the calling thread's network is the cloud's, so nothing of it is seen on the host.
+
+#![expect(clippy::disallowed_methods, reason = "reads what the build left and where the Makefile says it is")]
+
+use crate::images::{Image, Recipe, Registry};
+use crate::instance::{
+    Answer, Base, Description, INSTANCE_ADDRESS, Instance, METADATA_ADDRESS, OUTSIDE_ADDRESS, Volume,
+    enter_own_network, is_gone, sweep,
+};
+use crate::local_cloud::{Bind, Config, Initial, LocalCloud, SecretText};
+use crate::registry::RegistryBackend;
+use crate::wait::{TimedOut, wait_for};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+
+/// The registry's name, as node.toml's `${account}.dkr.ecr.${region}.amazonaws.com` spells it.
+pub const REGISTRY: &str = "123456789012.dkr.ecr.eu-north-1.amazonaws.com";
+/// The secret of the stage and its keys; the values are marked, so that a search finds where they went.
+pub const SECRET: &str = "stage-secrets";
+/// The marked value of `SECRET_KEY`.
+pub const MARKED_VALUE: &str = "marked-5e1f3c-secret-value";
+/// Repository of the sample application.
+pub const REPOSITORY: &str = "sample";
+const AWS_PORT: u16 = 4566;
+const FILES_PORT: u16 = 8080;
+const VOLUME_BYTES: u64 = 1 << 30;
+
+/// A cloud with at most one instance.
+pub struct Stage {
+    /// The instance once it has booted. Declared first: it goes before what it stands on.
+    pub instance: Option<Instance>,
+    /// What the instance finds under `/dev/xvdf`.
+    pub volume: Volume,
+    /// The cloud.
+    pub cloud: LocalCloud,
+    registry: RegistryBackend,
+    description: Description,
+    base: Base,
+    dist: PathBuf,
+    sample: Vec<u8>,
+    runtime: Runtime,
+}
+
+/// The workspace's root.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// What `make dist` wrote.
+#[must_use]
+pub fn dist() -> PathBuf {
+    std::env::var_os("NODE_AGENT_DIST").map_or_else(|| workspace().join("target/dist"), PathBuf::from)
+}
+
+impl Stage {
+    /// Sets up everything but the instance; `progress` hears what takes long. Moves the calling thread into the
+    /// cloud's network.
+    ///
+    /// # Errors
+    /// What the host lacks or what did not start.
+    pub fn set(progress: impl FnMut(&str)) -> Result<Stage, Box<dyn Error>> {
+        let dist = dist();
+        let sample = workspace().join("target/tools/sample-app");
+        let sample = fs::read(&sample).map_err(|error| format!("{}: {error}; run make dist", sample.display()))?;
+        let base = Base::prepare(&workspace().join("target/instance"), progress)?;
+        sweep(&base.runs(), is_gone);
+        enter_own_network()?;
+        // After the move: threads belong to the network in which they were started.
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let registry = RegistryBackend::start()?;
+        let cloud = runtime.block_on(LocalCloud::start(config(&dist, registry.url())))?;
+        let disk = base.runs().join(crate::instance::next_name("volume"));
+        let volume = Volume::blank(&disk, VOLUME_BYTES)?;
+        let description = describe(&cloud, &volume);
+        let instance = None;
+        Ok(Stage { instance, volume, cloud, registry, description, base, dist, sample, runtime })
+    }
+
+    /// What the next boot is made of.
+    pub fn description(&mut self) -> &mut Description {
+        &mut self.description
+    }
+
+    /// Pushes an image of the sample application under `tag` and returns its digest.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn push_sample(&self, tag: &str, version: &str, mode: &str) -> Result<String, Box<dyn Error>> {
+        let recipe = Recipe::of_program("/sample-app", self.sample.clone());
+        let mut recipe = recipe.env("VERSION", version).env("MODE", mode);
+        recipe.exposed_ports = vec!["8000/tcp".to_owned()];
+        self.push(&recipe.build()?, tag)
+    }
+
+    /// Pushes an image under `tag` of the stage's repository and returns its digest.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn push(&self, image: &Image, tag: &str) -> Result<String, Box<dyn Error>> {
+        let registry: Registry = self.registry.images();
+        Ok(self.runtime.block_on(registry.push(image, REPOSITORY, tag))?)
+    }
+
+    /// The `[agent]` section that fetches the agent from the stage's file server.
+    #[must_use]
+    pub fn agent_section(&self) -> String {
+        let name = tarball(&self.dist);
+        let sum = sha256(&self.dist.join(&name));
+        format!("[agent]\nurl = \"{}/{name}\"\nsha256 = \"{sum}\"\n", self.cloud.files_url())
+    }
+
+    /// User data as a person would write it: fetch the bootstrap, check it, run it with a node.toml.
+    #[must_use]
+    pub fn user_data(&self, node_toml: &str) -> String {
+        let sum = sha256(&self.dist.join("node-bootstrap"));
+        let files = self.cloud.files_url();
+        format!(
+            "#!/bin/sh\nset -e\ncurl -fsSo /usr/bin/node-bootstrap {files}/node-bootstrap\n\
+             echo \"{sum}  /usr/bin/node-bootstrap\" | sha256sum --check --quiet\n\
+             chmod 755 /usr/bin/node-bootstrap\n\
+             exec node-bootstrap run --config - <<'EOF'\n{node_toml}\nEOF\n"
+        )
+    }
+
+    /// Boots an instance whose user data runs the bootstrap with `node_toml`.
+    ///
+    /// # Errors
+    /// Why it did not boot, with its console.
+    pub fn boot(&mut self, node_toml: &str) -> Result<(), Box<dyn Error>> {
+        let user_data = self.user_data(node_toml);
+        self.cloud.state().user_data = Some(user_data);
+        self.description.run_user_data = true;
+        self.instance = Some(Instance::boot(&self.base, &self.description)?);
+        Ok(())
+    }
+
+    /// Reboots the instance.
+    ///
+    /// # Errors
+    /// Why it did not come up, with its console.
+    pub fn reboot(&mut self) -> Result<(), Box<dyn Error>> {
+        let description = &self.description;
+        match &mut self.instance {
+            Some(instance) => Ok(instance.reboot(description)?),
+            None => Err("no instance has booted yet".into()),
+        }
+    }
+
+    /// The booted instance.
+    ///
+    /// # Panics
+    /// Before [`Stage::boot`].
+    #[must_use]
+    #[track_caller]
+    pub fn instance(&self) -> &Instance {
+        match &self.instance {
+            Some(instance) => instance,
+            None => panic!("no instance has booted yet"),
+        }
+    }
+
+    /// Waits until user data has run to its end and returns its exit status and output.
+    ///
+    /// # Errors
+    /// What was last seen.
+    pub fn wait_for_user_data(&self, deadline: Duration) -> Result<(i32, String), TimedOut> {
+        let root = self.instance().root();
+        let code = wait_for("user data to end", deadline, || {
+            let text = fs::read_to_string(root.join("var/lib/cloud/user-data.exit"));
+            text.ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| self.instance().console())
+        })?;
+        let output = fs::read(root.join("var/log/cloud-init-output.log")).unwrap_or_default();
+        Ok((code, String::from_utf8_lossy(&output).into_owned()))
+    }
+
+    /// `agentctl status --json`, parsed; the answer of the command where that is no JSON.
+    ///
+    /// # Errors
+    /// The command's story.
+    pub fn status(&self) -> Result<serde_json::Value, Answer> {
+        let answer = self.instance().run(["agentctl", "status", "--json"]);
+        serde_json::from_str(&answer.stdout).map_err(|_| answer)
+    }
+
+    /// Waits until the status is as `wanted` and returns it.
+    ///
+    /// # Errors
+    /// The status last seen.
+    pub fn wait_for_status(
+        &self,
+        what: &str,
+        deadline: Duration,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> Result<serde_json::Value, TimedOut> {
+        wait_for(what, deadline, || match self.status() {
+            Ok(status) if wanted(&status) => Ok(status),
+            Ok(status) => Err(serde_json::to_string_pretty(&status).unwrap_or_default()),
+            Err(answer) => Err(answer.to_string()),
+        })
+    }
+
+    /// GET of a path of the service on the instance's port 80, from outside: status and body.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let client = crate::http::HttpClient::default();
+        let url = format!("http://{INSTANCE_ADDRESS}{path}");
+        let answer = self.runtime.block_on(async {
+            tokio::time::timeout(Duration::from_secs(2), client.send("GET", &url, &[], "")).await
+        });
+        match answer {
+            Ok(Ok(answer)) => Ok((answer.status.as_u16(), answer.text())),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("{url}: no answer within 2 s")),
+        }
+    }
+
+}
+
+fn config(dist: &Path, backend: &str) -> Config {
+    let outside = |port: u16| bind(OUTSIDE_ADDRESS, port);
+    let keys = [("SECRET_KEY", MARKED_VALUE), ("GOOGLE_CLIENT_ID", "marked-5e1f3c-client-id")];
+    let keys = keys.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let initial = Initial {
+        secrets: BTreeMap::from([(SECRET.to_owned(), SecretText::Keys(BTreeMap::from(keys)))]),
+        ..Initial::default()
+    };
+    Config {
+        imds: Some(bind(METADATA_ADDRESS, 80)),
+        aws: Some(outside(AWS_PORT)),
+        registry: Some(outside(443)),
+        registry_backend: Some(backend.to_owned()),
+        files: Some((outside(FILES_PORT), dist.to_owned())),
+        control: None,
+        initial,
+        ..Config::default()
+    }
+}
+
+fn bind(address: &str, port: u16) -> Bind {
+    address.parse().map_or_else(|_| Bind::loopback(), |ip| Bind::Address(SocketAddr::new(ip, port)))
+}
+
+fn describe(cloud: &LocalCloud, volume: &Volume) -> Description {
+    let authority = cloud.authority_pem().as_bytes().to_vec();
+    Description {
+        environment: vec![("AWS_ENDPOINT_URL".to_owned(), cloud.aws_url())],
+        hosts: vec![REGISTRY.to_owned()],
+        files: vec![(format!("/etc/docker/certs.d/{REGISTRY}/ca.crt"), authority, 0o644)],
+        volumes: vec![volume.device().to_owned()],
+        ..Description::default()
+    }
+}
+
+fn tarball(dist: &Path) -> String {
+    let names = fs::read_dir(dist).into_iter().flatten().flatten();
+    let mut names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.find(|name| name.ends_with(".tar.gz")).unwrap_or_default()
+}
+
+fn sha256(path: &Path) -> String {
+    let bytes = fs::read(path).unwrap_or_default();
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,14 @@
+#!/bin/bash
+# Formatting, lints, the rules of the house, and what dependencies may be.
+set -euo pipefail
+
+cargo fmt --all --check
+cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+cargo test --quiet --locked -p agent --test house
+if ! command -v cargo-deny >/dev/null; then
+    echo "installing cargo-deny (about two minutes, once)"
+    cargo install --quiet --locked --version 0.20.2 cargo-deny
+fi
+# Offline: what it checks is in Cargo.lock and in the sources that are there already.
+cargo deny --offline --log-level error check bans licenses sources
+bash -n packaging/*.sh tests/*.sh

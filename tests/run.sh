@@ -1,0 +1,18 @@
+#!/bin/bash
+# Every suite. The closing lines say how many tests ran, and which were skipped for want of what.
+set -euo pipefail
+
+log=target/test.log
+: > "$log"
+export NODE_AGENT_DIST="$PWD/target/dist"
+echo "running the suites (whole output: $log)"
+# One test binary after the other, and in the ones that boot instances one test at a time: two cores, and namespaces
+# that belong to threads.
+status=0
+cargo test --locked --workspace --no-fail-fast 2>&1 | tee -a "$log" | grep -E --line-buffered '^(test |running|     Running|test result|error|failures)|panicked|SKIPPED' || status=${PIPESTATUS[0]}
+passed=$(awk '/^test result/ { n += $4 } END { print n + 0 }' "$log")
+failed=$(awk '/^test result/ { n += $6 } END { print n + 0 }' "$log")
+skipped=$(grep -c '^SKIPPED' "$log" || true)
+grep '^SKIPPED' "$log" || true
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ] && [ "$status" = 0 ]
