@@ -1,7 +1,7 @@
 //! Images made on the spot, pushed into the real docker-registry, and pulled
 //! through the gate by those who hold an ECR token.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a failed step of a test ends it")]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test ends it")]
 #![expect(clippy::disallowed_methods, reason = "runs skopeo, and signs with the time of day")]
 
 mod signing;
@@ -15,7 +15,8 @@ use base64::engine::general_purpose::STANDARD;
 use harness::images::{Recipe, Registry};
 use harness::local_cloud::{Bind, Config, Fault, FaultKind, LocalCloud};
 use harness::processes::Process;
-use harness::registry::{RegistryBackend, is_on_path};
+use harness::registry::RegistryBackend;
+use harness::requirements::{is_on_path, skipped};
 use serde_json::{Value, json};
 
 struct Bench {
@@ -26,7 +27,7 @@ struct Bench {
 /// A cloud before a real registry; `None`, said aloud, where there is none.
 async fn bench() -> Option<Bench> {
     if !RegistryBackend::is_installed() {
-        eprintln!("skipped: docker-registry is not installed");
+        skipped("docker-registry is not installed");
         return None;
     }
     let backend = RegistryBackend::start().unwrap();
@@ -152,7 +153,7 @@ fn skopeo(cloud: &LocalCloud, login: &str, reference: &str, folder: &Path) -> (b
 async fn skopeo_pulls_an_image_and_picks_its_architecture_from_an_index() {
     let Some(Bench { cloud, backend }) = bench().await else { return };
     if !is_on_path("skopeo") {
-        eprintln!("skipped: skopeo is not installed");
+        skipped("skopeo is not installed");
         return;
     }
     let registry: Registry = backend.images();

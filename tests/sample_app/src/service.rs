@@ -71,6 +71,7 @@ impl Service {
             "/secret-sha" => fingerprint(query, read_secret(query)),
             "/slow" => {
                 let seconds = query.parse().unwrap_or(1.0_f64).clamp(0.0, 3600.0);
+                log(&json!({"event": "slow", "seconds": seconds}));
                 tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
                 (StatusCode::OK, json!({"waited_seconds": seconds}))
             }

@@ -22,9 +22,9 @@ fn start(environment: &[(&str, &str)]) -> (Process, String) {
 }
 
 fn spawn(environment: &[(&str, &str)]) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sample_app"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sample-app"));
     command.env("PORT", "0").envs(environment.iter().copied());
-    Process::start("sample_app", command).unwrap()
+    Process::start("sample-app", command).unwrap()
 }
 
 async fn get(url: &str, path: &str) -> harness::http::Answer {
@@ -53,24 +53,11 @@ async fn health_turns_as_told() {
     assert_eq!(get(&url, "/health").await.status, 503);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_open_request_is_answered_after_sigterm() {
     let (mut process, url) = start(&[]);
     let slow = tokio::spawn(async move { get(&url, "/slow?1").await.status });
-    process.wait_for_line("\"heartbeat\"", DEADLINE).unwrap();
-    // The request is under way once the connection is there, which has no
-    // event here; the answer below is what is asserted.
-    harness::wait::wait_for_async("the slow request to arrive", DEADLINE, || async {
-        let sockets = std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap().filter(|entry| {
-            let link = std::fs::read_link(entry.as_ref().unwrap().path());
-            link.is_ok_and(|link| link.to_string_lossy().starts_with("socket:"))
-        });
-        let count = sockets.count();
-        // One is the listener, two are the runtime's signal pipe.
-        if count >= 4 { Ok(()) } else { Err(format!("{count} sockets")) }
-    })
-    .await
-    .unwrap();
+    process.wait_for_line("\"slow\"", DEADLINE).unwrap();
     process.signal(Signal::SIGTERM).unwrap();
     assert_eq!(slow.await.unwrap(), 200);
     assert_eq!(process.wait_for_exit(DEADLINE).unwrap().code(), Some(0));
