@@ -108,8 +108,8 @@ fn update(view: &View<'_>, draft: &Draft, target: Option<&Version>, shown: Optio
         return UpdateStatus { state, candidate: Some(digest), reason: Some(entry.cause.clone()), checked_at };
     }
     let arrived = shown.is_some_and(|container| container.digest == digest && container.spec == version.spec);
-    let settled = view.record.good.as_ref() == Some(&version) || view.way_back(&version).is_none();
-    if arrived && settled {
+    let good = view.record.good.as_ref() == Some(&version);
+    if good || (arrived && view.way_back(&version).is_none()) {
         let failure = candidate.and_then(|candidate| candidate.failure.as_ref());
         return current(failure.map(|failure| failure.message.clone()), checked_at);
     }

@@ -63,7 +63,9 @@ fn make(draft: &mut Draft, view: &View<'_>, version: &Version) {
         Some(ImageState::Absent) => {
             let reason = format!("{} is to be pulled", view.wanted.settings.image.pinned(&version.digest));
             draft.pull(view, Action::Pull { digest: version.digest.clone() }, reason);
-            draft.idle(ServiceState::Pulling);
+            if view.predecessor(version).is_none() {
+                draft.idle(ServiceState::Pulling);
+            }
         }
         Some(ImageState::Present(_)) => create(draft, view, version),
     }

@@ -94,6 +94,11 @@ impl<'a> View<'a> {
         self.record.good.as_ref().filter(|good| *good != version && self.can_run(good))
     }
 
+    /// The container that serves until `version` takes its place.
+    pub(super) fn predecessor(&self, version: &Version) -> Option<&'a Container> {
+        self.way_back(version).and_then(|good| self.container_of(good))
+    }
+
     /// A container of it is there, or can be made: settings of an older spec are gone.
     pub(super) fn can_run(&self, version: &Version) -> bool {
         version.spec == self.wanted.spec_hash || self.container_of(version).is_some()

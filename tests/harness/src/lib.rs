@@ -13,5 +13,6 @@ pub mod local_cloud;
 pub mod netns;
 pub mod processes;
 pub mod registry;
+pub mod requirements;
 pub mod stage;
 pub mod wait;

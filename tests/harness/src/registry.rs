@@ -3,7 +3,6 @@
 
 #![expect(clippy::disallowed_methods, reason = "starts a program and writes its configuration")]
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::images::Registry;
 use crate::processes::Process;
+use crate::requirements;
 use crate::wait::TimedOut;
 
 /// How long the registry may take until it listens.
@@ -68,7 +68,7 @@ impl RegistryBackend {
     /// Whether the program is installed; a test says so and returns when not.
     #[must_use]
     pub fn is_installed() -> bool {
-        is_on_path("docker-registry")
+        requirements::is_on_path("docker-registry")
     }
 
     /// Base URL, without a trailing slash.
@@ -88,11 +88,4 @@ impl RegistryBackend {
     pub fn output(&self) -> String {
         self.process.output()
     }
-}
-
-/// Whether a program can be found as a shell would find it.
-#[must_use]
-pub fn is_on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).map(|folder: PathBuf| folder.join(program)).any(|file| file.is_file())
 }

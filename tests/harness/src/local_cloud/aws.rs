@@ -80,8 +80,8 @@ pub(super) fn unknown_operation(operation: &str) -> AwsError {
 /// The error of a denied action, as IAM words it.
 pub(super) fn denied(action: &str, resource: &str) -> AwsError {
     let message = format!(
-        "User: arn:aws:sts::123456789012:assumed-role/local-node-role is not authorized to perform: {action} on \
-         resource: {resource} because no identity-based policy allows the {action} action"
+        "User: the role of the instance is not authorized to perform: {action} on resource: {resource} because no \
+         identity-based policy allows the {action} action"
     );
     AwsError::new("AccessDeniedException", message)
 }

@@ -160,7 +160,7 @@ impl Shared {
     }
 }
 
-/// A running cloud; dropping it closes every connection.
+/// A running cloud; dropping it closes its doors and the connections behind them.
 pub struct LocalCloud {
     shared: Arc<Shared>,
     addresses: BTreeMap<&'static str, SocketAddr>,
