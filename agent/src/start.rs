@@ -112,7 +112,7 @@ fn parse_handoff(text: &[u8], path: &Path, boot_id: &str) -> Result<Handoff, Han
 /// The problems of bootstrap that are still worth telling: not those that the agent itself looks after from now on, and
 /// tells of in its own words while they last.
 pub fn standing_problems(handoff: &Handoff) -> Vec<Problem> {
-    const TAKEN_OVER: [&str; 5] = ["secret_", "imds_", "identity_", "agent_", "docker_unresponsive"];
+    const TAKEN_OVER: [&str; 5] = ["secret_", "imds_", "identity_", "agent_", "docker_not_started"];
     let taken = |problem: &&Problem| TAKEN_OVER.iter().any(|prefix| problem.code.starts_with(prefix));
     handoff.problems.iter().filter(|problem| !taken(problem)).cloned().collect()
 }

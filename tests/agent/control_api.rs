@@ -369,6 +369,8 @@ fn what_the_loop_refuses_and_what_does_not_exist_is_said_in_one_line() {
     }
     expect(&bench.agentctl(&["update", "api", "--to", "x"]), 2, "", "--to is not supported in this version");
     expect(&bench.agentctl(&["rollback", "api"]), 2, "", "unrecognized subcommand");
+    expect(&bench.agentctl(&["completions", "bash"]), 0, "_agentctl", "");
+    expect(&bench.agentctl(&["config", "show"]), 0, "\"stop_timeout\": \"30s\"", "");
     let mut stream = bench.connect();
     stream.write_all(b"GET /v2/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
