@@ -103,10 +103,11 @@ fn clear_away(draft: &mut Draft, view: &View<'_>, target: &Version) {
         ended && !kept.iter().flatten().any(|kept| kept.id == container.id)
     });
     // While nothing runs, the last lines of what ran are worth more than the room.
-    let restored = view.containers.iter().any(|container| runs(container)) || kept.iter().flatten().next().is_some();
-    if let Some(container) = left_over.filter(|container| {
-        restored || view.memory.refused.contains(&container.id)
-    }) {
+    let restored =
+        view.containers.iter().any(|container| runs(container)) || kept.iter().flatten().next().is_some();
+    if let Some(container) =
+        left_over.filter(|container| restored || view.memory.refused.contains(&container.id))
+    {
         let reason = format!("{} is left over", container.name);
         draft.step(view, Action::Remove { container_id: container.id.clone() }, reason);
     }

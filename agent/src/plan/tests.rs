@@ -1,193 +1,17 @@
 //! One service in one situation each: the whole plan.
 
+mod situation;
+
 use super::*;
-use crate::desired::{Obstacle, Service};
+use crate::desired::Obstacle;
 use crate::engine::{ImageFacts, PullProgress};
-use crate::health::Verdict;
 use crate::history::Version;
-use crate::history::memory::{Failure, RestartRequest, ServiceMemory};
+use crate::history::memory::{RestartRequest, ServiceMemory};
 use crate::observed::snapshot::{AskFailure, ImageState, InFlight, PullInFlight};
 use crate::observed::{Container, ContainerState};
 use crate::simulation::samples::{answered, at, container, exited, image, running, service};
 use crate::status::{HealthState, ServiceState, UpdateState};
-
-const OLD: &str = "sha256:old";
-const NEW: &str = "sha256:new";
-const SPEC: &str = "spec";
-
-/// What is known in a situation; the service is `api`.
-struct Situation {
-    service: Service,
-    observed: Observed,
-    history: History,
-    now: i64,
-}
-
-fn situation() -> Situation {
-    Situation {
-        service: service("api", SPEC),
-        observed: Observed {
-            engine: EngineView::Up { since: at(0), containers: Vec::new() },
-            candidates: BTreeMap::new(),
-            verdicts: BTreeMap::new(),
-            images: BTreeMap::new(),
-            in_flight: BTreeMap::new(),
-        },
-        history: History::default(),
-        now: 1000,
-    }
-}
-
-fn version(digest: &str) -> Version {
-    Version { digest: digest.to_owned(), spec: SPEC.to_owned() }
-}
-
-impl Situation {
-    fn names(mut self, digest: &str) -> Self {
-        self.observed.candidates.insert("api".to_owned(), answered("api", digest));
-        self
-    }
-
-    fn good(mut self, digest: &str) -> Self {
-        let record = self.history.durable.record_mut("api");
-        record.record_good(&version(digest), "registry.example/api:latest".to_owned());
-        record.generation = 1;
-        self
-    }
-
-    fn bad(mut self, digest: &str, cause: &str) -> Self {
-        let record = self.history.durable.record_mut("api");
-        record.record_bad(&version(digest), cause.to_owned(), vec!["last words".to_owned()], at(500));
-        self
-    }
-
-    fn pulled(mut self, digest: &str) -> Self {
-        let facts = ImageFacts { has_healthcheck: false };
-        self.observed.images.insert(image("api").pinned(digest), ImageState::Present(facts));
-        self
-    }
-
-    fn not_pulled(mut self, digest: &str) -> Self {
-        self.observed.images.insert(image("api").pinned(digest), ImageState::Absent);
-        self
-    }
-
-    fn has(mut self, generation: u64, digest: &str, state: ContainerState) -> Self {
-        if let EngineView::Up { containers, .. } = &mut self.observed.engine {
-            containers.push(container("api", generation, (digest, SPEC), state));
-        }
-        self
-    }
-
-    fn says(mut self, generation: u64, state: HealthState, since: i64) -> Self {
-        let verdict = Verdict { state, since: at(since), detail: "GET /health: 200".to_owned() };
-        self.observed.verdicts.insert(format!("id-api-{generation}"), verdict);
-        self
-    }
-
-    fn remembers(mut self, change: impl FnOnce(&mut ServiceMemory)) -> Self {
-        change(self.history.memory.service_mut("api"));
-        self
-    }
-
-    fn failed(self, action: &Action, code: &str, version_to_blame: bool, seconds_ago: i64) -> Self {
-        let key = action.key().unwrap();
-        let at = at(self.now - seconds_ago);
-        self.remembers(|memory| {
-            let failure = Failure {
-                code: code.to_owned(),
-                message: format!("service api: {code}"),
-                hint: None,
-                version_to_blame,
-                container_spent: version_to_blame,
-                at,
-                count: 1,
-            };
-            memory.note_failure(key, failure);
-        })
-    }
-
-    fn plan(&self) -> Plan {
-        let desired = Desired { services: vec![self.service.clone()] };
-        plan(&desired, &self.observed, &self.history, at(self.now))
-    }
-
-    /// The plan must be exactly this, in the parts that decide.
-    fn expect(&self, expected: &Expected) -> ServicePlan {
-        let plan = self.plan();
-        let service = plan.services[0].clone();
-        let found = Expected {
-            step: service.step.as_ref().map(|step| step.action.clone()),
-            pull: service.pull.as_ref().map(|step| step.action.clone()),
-            state: service.status.state,
-            health: service.status.health,
-            update: service.status.update.state,
-            problems: service.problems.iter().map(|problem| problem.code.clone()).collect(),
-            wake: plan.wake_at.map(|wake| wake.duration_since(at(0)).as_secs()),
-        };
-        assert_eq!(found, *expected, "{plan:#?}");
-        service
-    }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Expected {
-    step: Option<Action>,
-    pull: Option<Action>,
-    state: ServiceState,
-    health: HealthState,
-    update: UpdateState,
-    problems: Vec<String>,
-    wake: Option<i64>,
-}
-
-/// Nothing to do, all well.
-fn quiet() -> Expected {
-    Expected {
-        step: None,
-        pull: None,
-        state: ServiceState::Running,
-        health: HealthState::Passing,
-        update: UpdateState::Current,
-        problems: Vec::new(),
-        wake: None,
-    }
-}
-
-/// Nothing runs.
-fn idle(state: ServiceState, update: UpdateState) -> Expected {
-    Expected { state, update, health: HealthState::None, ..quiet() }
-}
-
-fn pull(digest: &str) -> Option<Action> {
-    Some(Action::Pull { digest: digest.to_owned() })
-}
-
-fn create(digest: &str, generation: u64) -> Option<Action> {
-    Some(Action::Create { version: version(digest), generation })
-}
-
-fn start(generation: u64, digest: &str, restart: Option<u32>) -> Option<Action> {
-    Some(Action::Start { container_id: format!("id-api-{generation}"), version: version(digest), restart })
-}
-
-fn stop(generation: u64, cause: StopCause) -> Option<Action> {
-    let timeout = Duration::from_secs(30);
-    Some(Action::Stop { container_id: format!("id-api-{generation}"), timeout, cause })
-}
-
-fn remove(generation: u64) -> Option<Action> {
-    Some(Action::Remove { container_id: format!("id-api-{generation}") })
-}
-
-fn quarantine(digest: &str, cause: &str, generation: Option<u64>) -> Option<Action> {
-    let container_id = generation.map(|generation| format!("id-api-{generation}"));
-    Some(Action::Quarantine { version: version(digest), cause: cause.to_owned(), container_id })
-}
-
-fn problems(codes: &[&str]) -> Vec<String> {
-    codes.iter().map(|code| (*code).to_owned()).collect()
-}
+use situation::*;
 
 #[test]
 fn nothing_is_known_yet_so_it_waits_for_the_registry() {
@@ -203,7 +27,11 @@ fn the_registry_fails_and_there_is_nothing_else_to_run() {
         hint: None,
         since: at(990),
     };
-    let candidate = crate::observed::snapshot::Candidate { reference: image("api"), answer: None, failure: Some(failure) };
+    let candidate = crate::observed::snapshot::Candidate {
+        reference: image("api"),
+        answer: None,
+        failure: Some(failure),
+    };
     situation.observed.candidates.insert("api".to_owned(), candidate);
     let waiting = idle(ServiceState::Waiting, UpdateState::Current);
     situation.expect(&Expected { problems: problems(&["registry_unreachable"]), ..waiting.clone() });
@@ -234,7 +62,8 @@ fn whether_the_image_is_there_is_not_known_so_nothing_is_pulled() {
 
 #[test]
 fn a_first_deployment_is_recorded_once_it_was_healthy_for_long_enough() {
-    let young = situation().names(NEW).pulled(NEW).has(1, NEW, running(990)).says(1, HealthState::Passing, 995);
+    let young =
+        situation().names(NEW).pulled(NEW).has(1, NEW, running(990)).says(1, HealthState::Passing, 995);
     young.expect(&Expected { wake: Some(1005), ..quiet() });
     let old = situation().names(NEW).pulled(NEW).has(1, NEW, running(980)).says(1, HealthState::Passing, 990);
     old.expect(&Expected { step: Some(Action::RecordGood { version: version(NEW) }), ..quiet() });
@@ -245,7 +74,10 @@ fn all_is_well_so_nothing_is_done() {
     let well = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, running(10));
     let planned = well.says(1, HealthState::Passing, 20).expect(&quiet());
     assert!(planned.serves);
-    assert_eq!(planned.explanation.gate, "http GET /health on port 8000 every 10s, failing after 3 failures in a row, 30s to start");
+    assert_eq!(
+        planned.explanation.gate,
+        "http GET /health on port 8000 every 10s, failing after 3 failures in a row, 30s to start"
+    );
 }
 
 #[test]
@@ -258,7 +90,10 @@ fn the_engine_is_silent_so_nothing_is_done() {
         last_known: vec![container("api", 1, (OLD, SPEC), exited(1, 890))],
     };
     let away = away.remembers(|memory| memory.state = Some((ServiceState::Running, at(10))));
-    away.expect(&Expected { state: ServiceState::Running, ..idle(ServiceState::Running, UpdateState::Available) });
+    away.expect(&Expected {
+        state: ServiceState::Running,
+        ..idle(ServiceState::Running, UpdateState::Available)
+    });
     let codes: Vec<_> = away.plan().problems.into_iter().map(|problem| problem.code).collect();
     assert_eq!(codes, ["docker_unresponsive"]);
 }
@@ -269,7 +104,8 @@ fn a_crash_is_answered_at_once_and_the_next_ones_later_and_later() {
     let restarting = idle(ServiceState::Restarting, UpdateState::Current);
     crashed().expect(&Expected { step: start(1, OLD, Some(1)), ..restarting.clone() });
     let third = crashed().remembers(|memory| (memory.attempts, memory.last_start) = (2, Some(at(990))));
-    let waiting = Expected { wake: Some(1001), problems: problems(&["service_crashing"]), ..restarting.clone() };
+    let waiting =
+        Expected { wake: Some(1001), problems: problems(&["service_crashing"]), ..restarting.clone() };
     third.expect(&waiting);
     let tenth = crashed().remembers(|memory| (memory.attempts, memory.last_start) = (10, Some(at(990))));
     let far = Expected { state: ServiceState::Failed, wake: Some(1299), ..restarting.clone() };
@@ -316,7 +152,13 @@ fn an_unknown_verdict_is_no_reason_to_act() {
 
 #[test]
 fn a_new_image_is_pulled_while_the_old_one_runs() {
-    let found = || situation().names(NEW).good(OLD).pulled(OLD).has(1, OLD, running(10)).says(1, HealthState::Passing, 20);
+    let found = || {
+        situation().names(NEW).good(OLD).pulled(OLD).has(1, OLD, running(10)).says(
+            1,
+            HealthState::Passing,
+            20,
+        )
+    };
     let updating = Expected { update: UpdateState::Updating, ..quiet() };
     found().not_pulled(NEW).expect(&Expected { pull: pull(NEW), ..updating.clone() });
     let mut pulling = found().not_pulled(NEW);
@@ -330,7 +172,8 @@ fn a_new_image_is_pulled_while_the_old_one_runs() {
 
 #[test]
 fn the_old_container_crashes_during_the_pull_and_is_started_again() {
-    let mut crashed = situation().names(NEW).good(OLD).pulled(OLD).not_pulled(NEW).has(1, OLD, exited(1, 999));
+    let mut crashed =
+        situation().names(NEW).good(OLD).pulled(OLD).not_pulled(NEW).has(1, OLD, exited(1, 999));
     let pull = PullInFlight { digest: NEW.to_owned(), progress: PullProgress::default() };
     crashed.observed.in_flight.insert("api".to_owned(), InFlight { pull: Some(pull), step: None });
     let restarting = idle(ServiceState::Restarting, UpdateState::Updating);
@@ -347,11 +190,14 @@ fn the_switch_stops_the_old_starts_the_new_and_watches_it() {
     let stopped = switch().has(1, OLD, exited(143, 999)).has(2, NEW, ContainerState::Created);
     let state = Expected { state: ServiceState::Updating, health: HealthState::None, ..updating.clone() };
     stopped.expect(&Expected { step: start(2, NEW, None), ..state.clone() });
-    let gate = switch().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Unknown, 900);
+    let gate =
+        switch().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Unknown, 900);
     gate.expect(&Expected { health: HealthState::Unknown, wake: Some(1200), ..state.clone() });
-    let passing = switch().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Passing, 995);
+    let passing =
+        switch().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Passing, 995);
     passing.expect(&Expected { health: HealthState::Passing, wake: Some(1005), ..state.clone() });
-    let passed = switch().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Passing, 985);
+    let passed =
+        switch().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Passing, 985);
     let record = Some(Action::RecordGood { version: version(NEW) });
     passed.expect(&Expected { step: record, health: HealthState::Passing, ..state });
 }
@@ -359,7 +205,8 @@ fn the_switch_stops_the_old_starts_the_new_and_watches_it() {
 #[test]
 fn after_the_gate_the_old_container_is_removed() {
     let passed = situation().names(NEW).good(OLD).good(NEW).pulled(NEW).pulled(OLD);
-    let passed = passed.has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Passing, 950);
+    let passed =
+        passed.has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Passing, 950);
     passed.expect(&Expected { step: remove(1), ..quiet() });
 }
 
@@ -392,7 +239,8 @@ fn a_creation_that_the_engine_refuses_bars_the_version_while_the_old_one_runs() 
     let refused = situation().names(NEW).good(OLD).pulled(OLD).pulled(NEW).has(1, OLD, running(10));
     let refused = refused.says(1, HealthState::Passing, 20);
     let refused = refused.failed(&create(NEW, 2).unwrap(), "engine_refused", true, 1);
-    let updating = Expected { update: UpdateState::Updating, problems: problems(&["engine_refused"]), ..quiet() };
+    let updating =
+        Expected { update: UpdateState::Updating, problems: problems(&["engine_refused"]), ..quiet() };
     refused.expect(&Expected { step: quarantine(NEW, "service api: engine_refused", None), ..updating });
 }
 
@@ -406,21 +254,26 @@ fn a_full_disk_is_not_the_fault_of_the_image() {
 
 #[test]
 fn a_barred_version_makes_room_for_the_good_one_which_then_stays() {
-    let barred = || situation().names(NEW).good(OLD).bad(NEW, "it exited with code 1").pulled(OLD).pulled(NEW);
+    let barred =
+        || situation().names(NEW).good(OLD).bad(NEW, "it exited with code 1").pulled(OLD).pulled(NEW);
     let rolled_back = |expected: Expected| Expected {
         update: UpdateState::RolledBack,
         problems: problems(&["update_rolled_back"]),
         ..expected
     };
-    let failing = barred().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Failing, 950);
+    let failing =
+        barred().has(1, OLD, exited(143, 900)).has(2, NEW, running(900)).says(2, HealthState::Failing, 950);
     let unhealthy = Expected { state: ServiceState::Unhealthy, health: HealthState::Failing, ..quiet() };
     let stopping = Expected { step: stop(2, StopCause::Replaced), ..unhealthy };
-    let by_us = |memory: &mut ServiceMemory| drop(memory.stopped.insert("id-api-1".to_owned(), StopCause::Replaced));
+    let by_us = |memory: &mut ServiceMemory| {
+        memory.stopped.insert("id-api-1".to_owned(), StopCause::Replaced);
+    };
     failing.remembers(by_us).expect(&rolled_back(stopping));
     let ended = barred().has(1, OLD, exited(143, 900)).has(2, NEW, exited(1, 950)).remembers(by_us);
     let restarting = idle(ServiceState::Restarting, UpdateState::RolledBack);
     ended.expect(&rolled_back(Expected { step: start(1, OLD, None), ..restarting }));
-    let back = barred().has(1, OLD, running(960)).has(2, NEW, exited(1, 950)).says(1, HealthState::Passing, 961);
+    let back =
+        barred().has(1, OLD, running(960)).has(2, NEW, exited(1, 950)).says(1, HealthState::Passing, 961);
     back.expect(&rolled_back(Expected { step: remove(2), ..quiet() }));
     let stays = barred().has(1, OLD, running(960)).says(1, HealthState::Passing, 961);
     let planned = stays.expect(&rolled_back(quiet()));
@@ -453,7 +306,8 @@ fn a_first_deployment_that_crashes_is_tried_again_with_nothing_barred() {
 #[test]
 fn a_refused_pull_waits_and_names_the_image_while_the_old_one_runs() {
     let refused = situation().names(NEW).good(OLD).pulled(OLD).not_pulled(NEW).has(1, OLD, running(10));
-    let refused = refused.says(1, HealthState::Passing, 20).failed(&pull(NEW).unwrap(), "pull_refused", false, 2);
+    let refused =
+        refused.says(1, HealthState::Passing, 20).failed(&pull(NEW).unwrap(), "pull_refused", false, 2);
     let waiting = Expected { update: UpdateState::Waiting, problems: problems(&["pull_refused"]), ..quiet() };
     refused.expect(&Expected { wake: Some(1003), ..waiting });
 }
@@ -482,7 +336,11 @@ fn an_obstacle_keeps_it_from_starting_and_not_from_running() {
 
 #[test]
 fn left_over_generations_are_removed_and_duplicates_stopped() {
-    let three = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, exited(0, 1)).has(2, "sha256:x", exited(0, 2));
+    let three = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, exited(0, 1)).has(
+        2,
+        "sha256:x",
+        exited(0, 2),
+    );
     let three = three.has(3, OLD, running(10)).says(3, HealthState::Passing, 20);
     three.expect(&Expected { step: remove(2), ..quiet() });
     let two = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, running(5)).has(2, OLD, running(10));
@@ -495,10 +353,12 @@ fn a_restart_that_was_asked_for_is_done_once() {
     let run = Run { container_id: "id-api-1".to_owned(), started_at: at(10) };
     let request = RestartRequest { instead_of: Some(run) };
     let asked = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, running(10));
-    let asked = asked.says(1, HealthState::Passing, 20).remembers(|memory| memory.restart = Some(request.clone()));
+    let asked =
+        asked.says(1, HealthState::Passing, 20).remembers(|memory| memory.restart = Some(request.clone()));
     asked.expect(&Expected { step: stop(1, StopCause::Requested), ..quiet() });
     let restarted = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, running(990));
-    let restarted = restarted.says(1, HealthState::Passing, 991).remembers(|memory| memory.restart = Some(request));
+    let restarted =
+        restarted.says(1, HealthState::Passing, 991).remembers(|memory| memory.restart = Some(request));
     restarted.expect(&quiet());
 }
 
@@ -548,10 +408,14 @@ fn a_dependent_service_waits_until_the_other_one_is_healthy() {
     let desired = Desired { services: vec![situation.service.clone(), worker] };
     let waiting = plan(&desired, &situation.observed, &situation.history, at(1000)).services.remove(1);
     assert_eq!((waiting.step, waiting.status.state), (None, ServiceState::Waiting));
-    assert_eq!(waiting.explanation.reasons[0].text, "waits: service api, on which it depends, is not healthy");
+    assert_eq!(
+        waiting.explanation.reasons[0].text,
+        "waits: service api, on which it depends, is not healthy"
+    );
     let healthy = situation.says(1, HealthState::Passing, 995);
     let starts = plan(&desired, &healthy.observed, &healthy.history, at(1000)).services.remove(1);
-    let start = Action::Start { container_id: "id-worker-1".to_owned(), version: version(NEW), restart: None };
+    let start =
+        Action::Start { container_id: "id-worker-1".to_owned(), version: version(NEW), restart: None };
     assert_eq!(starts.step.map(|step| step.action), Some(start));
 }
 
@@ -565,6 +429,7 @@ fn services_that_left_node_toml_are_stopped_the_last_made_first() {
     let containers = vec![made("database", 1), made("app", 2)];
     observed.engine = EngineView::Up { since: at(0), containers };
     let plan = plan(&Desired::default(), &observed, &History::default(), at(1000));
-    let steps: Vec<_> = plan.removals.iter().map(|removal| (removal.service.as_str(), removal.step.is_some())).collect();
+    let steps: Vec<_> =
+        plan.removals.iter().map(|removal| (removal.service.as_str(), removal.step.is_some())).collect();
     assert_eq!(steps, [("app", true), ("database", false)]);
 }

@@ -1,7 +1,7 @@
 //! The whole loop with its poller, in virtual time, on a simulated node.
 
 use super::*;
-use crate::command::Reply;
+use crate::command::{Refused, Reply};
 use crate::desired::Desired;
 use crate::simulation::engine::Simulated;
 use crate::simulation::samples::service;
@@ -193,7 +193,10 @@ async fn a_crash_is_answered_within_the_first_pass() {
 #[tokio::test(start_paused = true)]
 async fn a_bad_image_is_rolled_back_and_a_fixed_one_is_taken() {
     let agent = deployed().await;
-    agent.node.change(|world| drop(world.behaviours.insert(TWO.to_owned(), Behaviour::Ends { code: 3, after: 2 })));
+    let ends = Behaviour::Ends { code: 3, after: 2 };
+    agent.node.change(|world| {
+        world.behaviours.insert(TWO.to_owned(), ends);
+    });
     agent.node.push("api", Some(TWO));
     agent
         .until("rolled back", |status| {
@@ -265,7 +268,11 @@ async fn a_long_pull_keeps_nobody_waiting() {
     let (_node, root) = agent.kill().await;
     slow.push("model", Some(TWO));
     let agent = Agent::start_in(root, slow, wants(&["api", "model"]));
-    agent.until("pulling", |status| status.services.iter().any(|service| service.state == ServiceState::Pulling)).await;
+    agent
+        .until("pulling", |status| {
+            status.services.iter().any(|service| service.state == ServiceState::Pulling)
+        })
+        .await;
     agent.node.change(|world| world.crash("api", 1));
     let took = agent.until("restarted", |status| status.services[0].restarts == 1).await;
     assert!(took < Duration::from_secs(1), "{took:?}\n{}", agent.story());
@@ -279,7 +286,8 @@ async fn a_new_spec_replaces_the_container_and_a_removed_service_goes() {
     agent
         .until("replaced", |_| {
             let world = agent.node.world();
-            world.containers.len() == 1 && world.running("api").iter().any(|container| container.spec == "other")
+            world.containers.len() == 1
+                && world.running("api").iter().any(|container| container.spec == "other")
         })
         .await;
     agent.until_runs("api", ONE).await;
@@ -312,7 +320,11 @@ async fn a_history_that_cannot_be_written_is_a_problem_and_no_stop() {
     node.push("api", Some(ONE));
     let agent = Agent::start_in(root, node, wants(&["api"]));
     agent.until_runs("api", ONE).await;
-    agent.until("a problem", |status| status.problems.iter().any(|problem| problem.code == "history_not_written")).await;
+    agent
+        .until("a problem", |status| {
+            status.problems.iter().any(|problem| problem.code == "history_not_written")
+        })
+        .await;
     std::fs::remove_file(&state).unwrap();
     agent.until("ready", |status| status.node.state == NodeState::Ready).await;
     assert_eq!(agent.remembered().generation, 1);
@@ -326,7 +338,9 @@ async fn a_damaged_history_is_a_problem_until_there_is_something_to_return_to() 
     let node = Simulated::new();
     node.push("api", Some(ONE));
     let agent = Agent::start_in(root, node, wants(&["api"]));
-    agent.until("a problem", |status| status.problems.iter().any(|problem| problem.code == "history_damaged")).await;
+    agent
+        .until("a problem", |status| status.problems.iter().any(|problem| problem.code == "history_damaged"))
+        .await;
     agent.until("ready", |status| status.node.state == NodeState::Ready).await;
 }
 
@@ -336,7 +350,11 @@ async fn at_shutdown_containers_run_on_and_a_pull_is_given_up() {
     node.pull_takes = Duration::from_secs(100_000);
     node.push("api", Some(ONE));
     let mut agent = Agent::start(node, wants(&["api"]));
-    agent.until("pulling", |status| status.services.iter().any(|service| service.state == ServiceState::Pulling)).await;
+    agent
+        .until("pulling", |status| {
+            status.services.iter().any(|service| service.state == ServiceState::Pulling)
+        })
+        .await;
     agent.shutdown.cancel();
     let began = Instant::now();
     for task in agent.tasks.drain(..) {
