@@ -21,6 +21,7 @@ STATIC = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(M
 STATIC_FLAGS = -C target-feature=+crt-static
 
 demo: prepare dist
+	@cargo build --quiet --locked -p harness --bin demo
 	@target/debug/demo $(if $(KEEP),--keep)
 
 test: prepare dist
@@ -38,7 +39,6 @@ dist: | prepare
 	@install -D -m 0755 target/$(STATIC)/bootstrap/sample-app target/tools/sample-app
 	@echo "building the agent and agentctl (release)"
 	@cargo build --quiet --locked --release -p agent --bins
-	@cargo build --quiet --locked -p harness --bins
 	@packaging/release.sh "$(VERSION)" "target/$(STATIC)/bootstrap" target/release $(DIST)
 
 lint:

@@ -142,7 +142,8 @@ fn healthy(stage: &Stage, story: &mut Story) -> Result<(), Box<dyn Error>> {
     stage.wait_for_status("the node to be ready", UPDATE_DEADLINE, is_ready)?;
     serves(stage, "one")?;
     story.done("the node is ready and serves image `one` on port 80");
-    let (volume, secret) = (stage.instance().shell("findmnt -n /mnt/models"), stage.get("/env-sha?name=SECRET_KEY"));
+    let (volume, secret) =
+        (stage.instance().shell("findmnt -n /mnt/models"), stage.get("/env-sha?SECRET_KEY"));
     println!("   the model volume: {}", volume.expect_success().trim());
     println!("   sha256 of SECRET_KEY as the container has it: {}", secret?.1.trim());
     let lines = wait_for("log lines in CloudWatch Logs", LOGS_DEADLINE, || {
@@ -159,7 +160,8 @@ fn second_image(stage: &Stage, story: &mut Story) -> Result<(), Box<dyn Error>> 
     story.chapter("A second image is pushed under the same tag");
     let digest = stage.push_sample("latest", "two", "healthy")?;
     stage.wait_for_status("the node to run the second image", UPDATE_DEADLINE, |status| {
-        is_ready(status) && status["services"][0]["digest"] == digest.as_str()
+        let web = &status["services"][0];
+        is_ready(status) && web["digest"] == digest.as_str() && web["update"]["state"] == "current"
     })?;
     serves(stage, "two")?;
     story.done("the node moved to image `two`");
@@ -187,10 +189,11 @@ fn is_ready(status: &Value) -> bool {
 }
 
 fn serves(stage: &Stage, version: &str) -> Result<(), Box<dyn Error>> {
-    let body = wait_for("the service to answer from outside", Duration::from_secs(10), || match stage.get("/") {
-        Ok((200, body)) if body.contains(version) => Ok(body),
-        other => Err(format!("{other:?}")),
-    })?;
+    let body =
+        wait_for("the service to answer from outside", Duration::from_secs(10), || match stage.get("/") {
+            Ok((200, body)) if body.contains(version) => Ok(body),
+            other => Err(format!("{other:?}")),
+        })?;
     println!("   GET / from outside: {}", body.trim());
     Ok(())
 }

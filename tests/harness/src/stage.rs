@@ -71,7 +71,8 @@ impl Stage {
     pub fn set(progress: impl FnMut(&str)) -> Result<Stage, Box<dyn Error>> {
         let dist = dist();
         let sample = workspace().join("target/tools/sample-app");
-        let sample = fs::read(&sample).map_err(|error| format!("{}: {error}; run make dist", sample.display()))?;
+        let sample =
+            fs::read(&sample).map_err(|error| format!("{}: {error}; run make dist", sample.display()))?;
         let base = Base::prepare(&workspace().join("target/instance"), progress)?;
         sweep(&base.runs(), is_gone);
         enter_own_network()?;
@@ -225,7 +226,6 @@ impl Stage {
             Err(_) => Err(format!("{url}: no answer within 2 s")),
         }
     }
-
 }
 
 fn config(dist: &Path, backend: &str) -> Config {

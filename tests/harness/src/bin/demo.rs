@@ -62,9 +62,8 @@ fn take_down_on_signal() {
 /// Tells the story in a process of its own that stays, and returns when it is told.
 fn keep() -> ExitCode {
     let file = std::env::temp_dir().join(format!("node-agent-demo-{}", std::process::id()));
-    let story = std::env::current_exe().and_then(|program| {
-        Command::new(program).arg("--stay").arg(&file).stdin(Stdio::null()).spawn()
-    });
+    let story = std::env::current_exe()
+        .and_then(|program| Command::new(program).arg("--stay").arg(&file).stdin(Stdio::null()).spawn());
     let mut story = match story {
         Ok(story) => story,
         Err(error) => {

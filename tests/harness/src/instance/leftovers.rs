@@ -47,7 +47,10 @@ fn stop_machine(name: &str) {
 }
 
 fn detach(file: &Path) {
-    let output = Command::new("losetup").args(["--list", "--noheadings", "--output", "NAME", "--associated"]).arg(file).output();
+    let output = Command::new("losetup")
+        .args(["--list", "--noheadings", "--output", "NAME", "--associated"])
+        .arg(file)
+        .output();
     let names = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     for name in names.split_whitespace() {
         let _ = run_on_host("losetup", &["--detach", name], None);
