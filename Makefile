@@ -35,6 +35,7 @@ dist: | prepare
 	@echo "building the static bootstrap and the sample application ($(STATIC))"
 	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --quiet --locked --profile bootstrap --target $(STATIC) -p bootstrap
 	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --quiet --locked --profile bootstrap --target $(STATIC) -p sample-app
+	@install -D -m 0755 target/$(STATIC)/bootstrap/sample-app target/tools/sample-app
 	@echo "building the agent and agentctl (release)"
 	@cargo build --quiet --locked --release -p agent --bins
 	@cargo build --quiet --locked -p harness --bins

@@ -5,8 +5,8 @@
 
 use crate::desired::Service;
 use crate::engine::{ContainerSpec, Engine, EngineError, PullProgress};
-use crate::history::memory::Failure;
 use crate::history::Version;
+use crate::history::memory::Failure;
 use crate::outcome::Outcome;
 use crate::plan::Action;
 use crate::registry::{Registry, RegistryError};
@@ -97,7 +97,9 @@ pub enum ApplyError {
         key: String,
     },
     /// A value cannot be an environment variable.
-    #[error("service {service}: key {key} of secret {secret} is no text, and cannot be an environment variable")]
+    #[error(
+        "service {service}: key {key} of secret {secret} is no text, and cannot be an environment variable"
+    )]
     NoText {
         /// For which service.
         service: String,
@@ -149,10 +151,12 @@ impl Hint for ApplyError {
             ApplyError::Engine { source, .. } => source.hint(),
             ApplyError::Login { source, .. } => source.hint(),
             ApplyError::Secret { .. } | ApplyError::Unwanted { .. } => None,
-            ApplyError::SecretMissing { .. } => Some("look at the secret's problem in `agentctl status`".to_owned()),
-            ApplyError::KeyMissing { secret, key, .. } => {
-                Some(format!("add {key} to the secret, or to `require` of [secrets.{secret}] to be told at boot"))
+            ApplyError::SecretMissing { .. } => {
+                Some("look at the secret's problem in `agentctl status`".to_owned())
             }
+            ApplyError::KeyMissing { secret, key, .. } => Some(format!(
+                "add {key} to the secret, or to `require` of [secrets.{secret}] to be told at boot"
+            )),
             ApplyError::NoText { .. } => Some("use `secret_files` for it".to_owned()),
         }
     }
@@ -233,7 +237,8 @@ fn read_secrets(store: &Store, service: &Service) -> Result<BTreeMap<String, Sec
     let mut secrets = BTreeMap::new();
     for name in crate::desired::secrets_of(&service.settings) {
         let current = store.current(name);
-        let current = current.map_err(|source| ApplyError::Secret { service: service.name.clone(), source })?;
+        let current =
+            current.map_err(|source| ApplyError::Secret { service: service.name.clone(), source })?;
         let missing = || ApplyError::SecretMissing { service: service.name.clone(), secret: name.to_owned() };
         secrets.insert(name.to_owned(), current.ok_or_else(missing)?);
     }

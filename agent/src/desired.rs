@@ -157,10 +157,7 @@ struct Shape<'a> {
 
 /// SHA-256, in hexadecimal, over the canonical JSON (fixed order of fields, maps sorted by key) of what the container
 /// is made of, with the version ids of the secrets whose change restarts it.
-pub fn spec_hash(
-    service: &settings::Service,
-    secret_versions: &BTreeMap<&str, Option<&str>>,
-) -> String {
+pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, Option<&str>>) -> String {
     // Taken apart by name, so that a new key of node.toml has to find its place here.
     let settings::Service {
         image,
@@ -212,7 +209,9 @@ fn obstacles(
         .volumes
         .iter()
         .filter(|(_, volume)| !volume.optional)
-        .filter(|(_, volume)| service.mounts.iter().any(|mount| Path::new(&mount.host).starts_with(&volume.mount)))
+        .filter(|(_, volume)| {
+            service.mounts.iter().any(|mount| Path::new(&mount.host).starts_with(&volume.mount))
+        })
         .filter_map(|(name, _)| missing_volume(name, volumes));
     let missing_secrets = secrets_of(service)
         .into_iter()
@@ -229,3 +228,7 @@ fn missing_volume(name: &str, volumes: &[handoff::Volume]) -> Option<Obstacle> {
     };
     Some(Obstacle::Volume { name: name.to_owned(), reason })
 }
+
+#[cfg(test)]
+#[path = "desired_tests.rs"]
+mod tests;

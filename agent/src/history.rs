@@ -93,7 +93,10 @@ impl Record {
     /// Why the version must not be started, if it must not. An image that failed alone stays barred for as long as the
     /// spec is that of the good version: another spec may be just what it lacked.
     pub fn barred(&self, version: &Version) -> Option<&Quarantine> {
-        self.quarantine.iter().rev().find(|entry| entry.digest == version.digest && self.covers(entry, version))
+        self.quarantine
+            .iter()
+            .rev()
+            .find(|entry| entry.digest == version.digest && self.covers(entry, version))
     }
 
     fn covers(&self, entry: &Quarantine, version: &Version) -> bool {
@@ -116,7 +119,13 @@ impl Record {
     }
 
     /// `version` failed its gate.
-    pub fn record_bad(&mut self, version: &Version, cause: String, last_log_lines: Vec<String>, at: Timestamp) {
+    pub fn record_bad(
+        &mut self,
+        version: &Version,
+        cause: String,
+        last_log_lines: Vec<String>,
+        at: Timestamp,
+    ) {
         let same_spec = self.good.as_ref().is_some_and(|good| good.spec == version.spec);
         let spec = (!same_spec).then(|| version.spec.clone());
         self.quarantine.retain(|entry| entry.digest != version.digest || entry.spec != spec);

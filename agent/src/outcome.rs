@@ -39,7 +39,12 @@ pub fn remember(history: &mut History, plan: &Plan, observed: &Observed) {
 
 /// A step is about to be taken. What must be known even if its end is never seen is noted here. Returns whether the
 /// durable part changed and is to be saved first.
-pub fn begun(history: &mut History, service: &str, wanted: Option<&desired::Service>, action: &Action) -> bool {
+pub fn begun(
+    history: &mut History,
+    service: &str,
+    wanted: Option<&desired::Service>,
+    action: &Action,
+) -> bool {
     match action {
         Action::Create { generation, .. } => {
             let record = history.durable.record_mut(service);

@@ -206,11 +206,14 @@ pub fn images_of_interest(
             images.insert((image.clone(), digest.clone()));
         }
         let candidate = observed.candidates.get(&service.name);
-        let answer = candidate.filter(|candidate| candidate.reference == *image).and_then(|known| known.answer.as_ref());
+        let answer = candidate
+            .filter(|candidate| candidate.reference == *image)
+            .and_then(|known| known.answer.as_ref());
         let good = history.durable.record(&service.name).good.as_ref();
         let made = containers.iter().filter(|container| container.service == service.name);
         let digests = answer.map(|answer| &answer.digest).into_iter();
-        let digests = digests.chain(good.map(|good| &good.digest)).chain(made.map(|container| &container.digest));
+        let digests =
+            digests.chain(good.map(|good| &good.digest)).chain(made.map(|container| &container.digest));
         images.extend(digests.map(|digest| (image.clone(), digest.clone())));
     }
     images

@@ -8,6 +8,7 @@
 //! Not its job: deciding, which [`crate::plan`] does, and restarting anything when the agent itself stops: containers
 //! run on.
 
+mod commands;
 mod gates;
 mod observe;
 mod work;
@@ -16,14 +17,14 @@ pub use gates::Gates;
 
 use crate::apply::Tools;
 use crate::board::{Board, Owner};
-use crate::command::{Command, Refused};
-use crate::desired::{self, Desired};
+use crate::command::Command;
+use crate::desired::Desired;
 use crate::engine::Engine;
 use crate::health::Clock;
 use crate::heartbeat::Heartbeat;
-use crate::history::memory::{Memory, RestartRequest, Run, StepKind};
-use crate::history::store::{Store, StoreError};
 use crate::history::History;
+use crate::history::memory::{Memory, Run};
+use crate::history::store::{Store, StoreError};
 use crate::observed::snapshot::{EngineView, Observed};
 use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
@@ -32,7 +33,7 @@ use crate::registry::Registry;
 use crate::status::{Explanation, Service};
 use crate::updates::{Ask, Candidates};
 use jiff::Timestamp;
-use node::config::settings::{Health, ImageVersion, Network};
+use node::config::settings::{Health, Network};
 use node::problem::Problem;
 use std::sync::Arc;
 use std::time::Duration;
@@ -230,7 +231,8 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             planned.step.iter().chain(&planned.pull).map(|step| (planned.name.as_str(), step))
         });
         let removals = plan.removals.iter();
-        let removals = removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
+        let removals =
+            removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
         let mut decided_again = false;
         let mut ready = Vec::new();
         for (name, step) in steps.chain(removals) {
@@ -301,7 +303,8 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
         services.sort_by(|a, b| a.name.cmp(&b.name));
         let explanations: Vec<_> = plan.services.iter().map(|planned| planned.explanation.clone()).collect();
         let of_services = plan.services.iter().flat_map(|planned| planned.problems.iter());
-        let problems = plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
+        let problems =
+            plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
         let problems: Vec<_> = problems.collect();
         let published = Published { services, explanations, containers: self.containers.clone(), problems };
         if self.published.as_ref().is_some_and(|before| before.same(&published)) {
@@ -326,68 +329,6 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
         let problem = |error: &StoreError| Problem::from_error(error.code(), error, now);
         damage.into_iter().chain(unsaved).map(problem).collect()
     }
-
-    fn command(&mut self, command: Command, desired: &Desired) {
-        // Whoever asked may have gone; the command stands all the same.
-        match command {
-            Command::Restart { service, reply } => {
-                let answer = known(&service, desired).map(|_| self.restart(&service));
-                let _ = reply.send(answer);
-            }
-            Command::Update { service, reply } => {
-                let _ = reply.send(self.update(service, desired));
-            }
-        }
-    }
-
-    fn restart(&mut self, service: &str) -> String {
-        let running = self.containers.iter().filter(|container| container.service == service);
-        let instead_of = running.filter_map(run_of).max_by_key(|run| run.started_at);
-        let what = if instead_of.is_some() { "restarting" } else { "starting" };
-        let memory = self.history.memory.service_mut(service);
-        memory.restart = Some(RestartRequest { instead_of });
-        // A person who asks need not wait for what failed before.
-        memory.failures.retain(|key, _| key.kind == StepKind::Pull);
-        tracing::info!("{service}: a restart was asked for");
-        format!("{what} {service}")
-    }
-
-    fn update(&mut self, service: Option<String>, desired: &Desired) -> Result<String, Refused> {
-        if let Some(name) = &service {
-            let wanted = known(name, desired)?;
-            if let ImageVersion::Digest(digest) = &wanted.settings.image.version {
-                return Err(Refused {
-                    code: "image_pinned",
-                    message: format!("service {name} is pinned to {digest}, so there is nothing to ask for"),
-                    hint: Some(format!("name a tag in [services.{name}] image to follow it")),
-                });
-            }
-        }
-        let names = desired.services.iter().map(|wanted| &wanted.name);
-        for name in names.filter(|name| service.as_ref().is_none_or(|service| service == *name)) {
-            let memory = self.history.memory.service_mut(name);
-            memory.failures.retain(|key, _| key.kind != StepKind::Pull);
-        }
-        let what = service.clone().unwrap_or_else(|| "every service".to_owned());
-        self.asks.try_send(Ask { service }).map_err(|_| Refused {
-            code: "busy",
-            message: "the registries are being asked already".to_owned(),
-            hint: Some("try again in a moment".to_owned()),
-        })?;
-        tracing::info!("{what}: an update was asked for");
-        Ok(format!("asking the registry for {what}"))
-    }
-}
-
-fn known<'a>(service: &str, desired: &'a Desired) -> Result<&'a desired::Service, Refused> {
-    desired.service(service).ok_or_else(|| {
-        let names: Vec<_> = desired.services.iter().map(|service| service.name.as_str()).collect();
-        Refused {
-            code: "service_unknown",
-            message: format!("there is no service {service} in node.toml"),
-            hint: (!names.is_empty()).then(|| format!("the services are {}", names.join(", "))),
-        }
-    })
 }
 
 /// The running containers of wanted services, with what is to be asked of them.
@@ -402,7 +343,9 @@ fn watched(desired: &Desired, containers: &[Container]) -> Vec<(Container, Healt
 
 fn run_of(container: &Container) -> Option<Run> {
     match container.state {
-        ContainerState::Running { started_at } => Some(Run { container_id: container.id.clone(), started_at }),
+        ContainerState::Running { started_at } => {
+            Some(Run { container_id: container.id.clone(), started_at })
+        }
         _ => None,
     }
 }

@@ -134,7 +134,8 @@ impl Agent {
         let board = Board::new(nobody_yet(&boot_id));
         let (commands, received) = mpsc::channel(COMMANDS_WAITING);
         let (settings, known_settings) = watch::channel(None);
-        let handed_over = read_handoff(&start.paths, &boot_id).map(|handoff| handoff.volumes).unwrap_or_default();
+        let handed_over =
+            read_handoff(&start.paths, &boot_id).map(|handoff| handoff.volumes).unwrap_or_default();
         let (handed_over, volumes) = watch::channel(handed_over);
         let imds = imds::Client::new(&start.environment);
         let (heartbeat, stop) = (Heartbeat::default(), CancellationToken::new());

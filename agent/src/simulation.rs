@@ -86,7 +86,9 @@ impl World {
         let behaviours = self.behaviours.clone();
         for container in &mut self.containers {
             let ContainerState::Running { started_at } = container.state else { continue };
-            let Some(Behaviour::Ends { code, after }) = behaviours.get(&container.digest).copied() else { continue };
+            let Some(Behaviour::Ends { code, after }) = behaviours.get(&container.digest).copied() else {
+                continue;
+            };
             let at = started_at + Duration::from_secs(after);
             if at <= self.now {
                 container.state = ContainerState::Exited { code, at, out_of_memory: false, error: None };
@@ -198,7 +200,8 @@ impl World {
         let now = self.now;
         let container = self.find(id)?;
         if matches!(container.state, ContainerState::Running { .. }) {
-            container.state = ContainerState::Exited { code: 143, at: now, out_of_memory: false, error: None };
+            container.state =
+                ContainerState::Exited { code: 143, at: now, out_of_memory: false, error: None };
         }
         let story = format!("{now} stop {}", container.name);
         self.story.push(story);
@@ -229,7 +232,8 @@ impl World {
         let now = self.now;
         for container in &mut self.containers {
             if matches!(container.state, ContainerState::Running { .. }) {
-                container.state = ContainerState::Exited { code: 255, at: now, out_of_memory: false, error: None };
+                container.state =
+                    ContainerState::Exited { code: 255, at: now, out_of_memory: false, error: None };
             }
         }
         self.story.push(format!("{now} reboot"));

@@ -8,15 +8,17 @@ use node::config::{Draft, LoadError, Source};
 use node::fault::{Hint, one_line};
 use node::handoff::{Handoff, SCHEMA};
 use node::identity::Facts;
-use node::imds;
+use node::imds::{self, Patience};
 use node::paths::Paths;
 use node::problem::Problem;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// For the metadata service while nobody can wait: it answers in milliseconds or not for a long time.
-const IDENTITY_DEADLINE: Duration = Duration::from_secs(3);
+/// For the metadata service to be asked again and again: it answers in milliseconds or not for a long time.
+const IDENTITY_PATIENCE: Patience = Patience::of(Duration::from_secs(2));
+/// And for the last of these questions to be answered.
+const IDENTITY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Why there is no handoff of this boot.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +112,7 @@ fn parse_handoff(text: &[u8], path: &Path, boot_id: &str) -> Result<Handoff, Han
 /// The problems of bootstrap that are still worth telling: not those that the agent itself looks after from now on, and
 /// tells of in its own words while they last.
 pub fn standing_problems(handoff: &Handoff) -> Vec<Problem> {
-    const TAKEN_OVER: [&str; 5] = ["secret_", "imds_", "identity_", "agent_", "docker_unresponsive"];
+    const TAKEN_OVER: [&str; 5] = ["secret_", "imds_", "identity_", "agent_", "docker_not_started"];
     let taken = |problem: &&Problem| TAKEN_OVER.iter().any(|prefix| problem.code.starts_with(prefix));
     handoff.problems.iter().filter(|problem| !taken(problem)).cloned().collect()
 }
@@ -138,6 +140,7 @@ pub async fn identify(
     {
         return Ok(facts.clone());
     }
+    let imds = imds.with_patience(IDENTITY_PATIENCE);
     let asked = match tokio::time::timeout(IDENTITY_DEADLINE, imds.facts(&tags)).await {
         Ok(Ok(facts)) => return Ok(facts),
         Ok(Err(error)) => (one_line(&error), error.hint()),

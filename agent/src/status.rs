@@ -265,10 +265,12 @@ pub fn state_of(services: &[Service]) -> NodeState {
     }
 }
 
-/// The code of the one problem that leaves a node ready: an update was rolled back, and the old image serves.
+/// The code of a problem that leaves a node ready: an update was rolled back, and the old image serves.
 pub const ROLLED_BACK: &str = "update_rolled_back";
+/// Another one: units changed while containers ran, and systemd reads them at the next boot (bootstrap's code).
+pub const RELOAD_PUT_OFF: &str = "daemon_reload_put_off";
 
 /// Whether a node with this problem is degraded. After a roll-back it does its job, only not with the newest image.
 pub fn degrades(problem: &Problem) -> bool {
-    problem.code != ROLLED_BACK
+    problem.code != ROLLED_BACK && problem.code != RELOAD_PUT_OFF
 }

@@ -56,14 +56,8 @@ pub struct Inputs {
 /// Asks until shutdown.
 pub async fn run<R: Registry>(registry: Arc<R>, clock: Clock, inputs: Inputs) {
     let Inputs { desired, asks, candidates, seed, shutdown } = inputs;
-    let poller = Poller {
-        registry,
-        clock,
-        candidates,
-        seed,
-        schedule: BTreeMap::new(),
-        questions: JoinSet::new(),
-    };
+    let poller =
+        Poller { registry, clock, candidates, seed, schedule: BTreeMap::new(), questions: JoinSet::new() };
     poller.run(desired, asks, shutdown).await;
 }
 
@@ -180,7 +174,8 @@ impl<R: Registry> Poller<R> {
             turn.asked += 1;
             turn.due = None;
             let requested = std::mem::take(&mut turn.requested);
-            let (registry, service, reference) = (Arc::clone(&self.registry), name.clone(), turn.reference.clone());
+            let (registry, service, reference) =
+                (Arc::clone(&self.registry), name.clone(), turn.reference.clone());
             self.questions.spawn(async move {
                 let answer = tokio::time::timeout(DEADLINE, registry.resolve(&reference)).await;
                 let result = answer.unwrap_or_else(|_| Err(no_answer(&reference)));
@@ -219,7 +214,8 @@ impl<R: Registry> Poller<R> {
                     Candidate { reference, answer: Some(answer), failure: None }
                 }
                 Err(error) => {
-                    let (answer, failing) = before.map_or((None, None), |before| (before.answer, before.failure));
+                    let (answer, failing) =
+                        before.map_or((None, None), |before| (before.answer, before.failure));
                     let failure = AskFailure {
                         code: error.code.to_owned(),
                         message: one_line(&error),

@@ -80,7 +80,8 @@ impl Log {
 
     /// Adds the log file, appended to, readable by its group.
     pub(crate) fn open_file(&self, path: &Path) {
-        match OpenOptions::new().append(true).create(true).mode(0o640).open(path) {
+        let folder = path.parent().map_or(Ok(()), std::fs::create_dir_all);
+        match folder.and_then(|()| open_for_appending(path)) {
             Ok(file) => self.places.lock().unwrap_or_else(PoisonError::into_inner).file = Some(file),
             Err(error) => tracing::warn!("goes on without the log file {}: {error}", path.display()),
         }
@@ -125,6 +126,10 @@ fn journal_record(level: Level, line: &str) -> Vec<u8> {
     record.extend(line.as_bytes());
     record.push(b'\n');
     record
+}
+
+fn open_for_appending(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
 fn open_console() -> Option<File> {

@@ -23,8 +23,10 @@ pub(crate) async fn timed<T>(
     let started_ms = clock.elapsed_ms();
     let (ending, found) = work.await;
     let duration_ms = clock.elapsed_ms().saturating_sub(started_ms);
-    let (outcome, reason) = (ending.outcome, ending.reason.clone());
-    let step = Step { name: name.into(), outcome, reason, started_ms, duration_ms };
+    let name = name.into();
+    // A problem names its object; beside the step's name that would be said twice.
+    let reason = ending.reason.strip_prefix(&format!("{name}: ")).unwrap_or(&ending.reason).to_owned();
+    let step = Step { name, outcome: ending.outcome, reason, started_ms, duration_ms };
     (Ended { step, ending, required: true }, found)
 }
 
@@ -46,7 +48,8 @@ impl Record {
         let Ended { step, ending, required } = ended;
         match ending.outcome {
             Outcome::Failed => tracing::error!("{}: {}", step.name, with_hint(&step.reason, &ending)),
-            _ => tracing::info!("{}: {}", step.name, step.reason),
+            Outcome::Skipped => tracing::warn!("{}: skipped, {}", step.name, step.reason),
+            Outcome::Done | Outcome::Unchanged => tracing::info!("{}: {}", step.name, step.reason),
         }
         let is_missing = matches!(ending.outcome, Outcome::Failed | Outcome::Skipped);
         self.failed |= required && is_missing;

@@ -13,8 +13,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::time::Duration;
 
-/// The SDK has its own deadlines and retries; this is the end of them.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// Longer than the SDK's own deadlines with all retries, so that its error is seen; this is the end in any case.
+const DEADLINE: Duration = Duration::from_secs(75);
 /// 64 KiB a secret: room for a hundred of them in two versions, and a bound for a mistake.
 const TMPFS_OPTIONS: &str = "mode=0700,size=16m";
 

@@ -1,6 +1,7 @@
 //! The control API from outside: a real socket in a temporary tree, a board filled by hand, and the real `agentctl`.
 
 #![expect(clippy::disallowed_methods, reason = "starts programs and measures them")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use agent::board::{Board, Owner};
 use agent::command::{Command, Refused};
@@ -64,7 +65,8 @@ impl Bench {
         let root = tempfile::tempdir().unwrap();
         // Another user has to reach the socket.
         std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let board = Board::new(node());
         let (sender, receiver) = mpsc::channel(8);
         let (_settings, settings) = watch::channel(Some(Arc::new(settings())));
@@ -163,7 +165,12 @@ fn service(name: &str) -> Service {
         container_id: Some(format!("{name}-1")),
         since: now(),
         restarts: 0,
-        update: UpdateStatus { state: UpdateState::Current, candidate: None, reason: None, checked_at: Some(now()) },
+        update: UpdateStatus {
+            state: UpdateState::Current,
+            candidate: None,
+            reason: None,
+            checked_at: Some(now()),
+        },
     }
 }
 
@@ -210,7 +217,11 @@ fn service_settings() -> node::config::settings::Service {
             retries: 3,
             start_period: Duration::from_secs(30),
         },
-        update: Update { every: None, deadline: Duration::from_secs(300), min_healthy: Duration::from_secs(10) },
+        update: Update {
+            every: None,
+            deadline: Duration::from_secs(300),
+            min_healthy: Duration::from_secs(10),
+        },
     }
 }
 
@@ -352,11 +363,14 @@ fn what_the_loop_refuses_and_what_does_not_exist_is_said_in_one_line() {
     let refused = "api is being updated (hint: wait for it)\n";
     expect(&bench.agentctl(&["restart", "api"]), 1, "", refused);
     let unknown = "there is no service nope in node.toml (hint: services are: api)\n";
-    for arguments in [&["restart", "nope"][..], &["update", "nope"], &["explain", "nope"], &["logs", "nope"]] {
+    for arguments in [&["restart", "nope"][..], &["update", "nope"], &["explain", "nope"], &["logs", "nope"]]
+    {
         expect(&bench.agentctl(arguments), 1, "", unknown);
     }
     expect(&bench.agentctl(&["update", "api", "--to", "x"]), 2, "", "--to is not supported in this version");
     expect(&bench.agentctl(&["rollback", "api"]), 2, "", "unrecognized subcommand");
+    expect(&bench.agentctl(&["completions", "bash"]), 0, "_agentctl", "");
+    expect(&bench.agentctl(&["config", "show"]), 0, "\"stop_timeout\": \"30s\"", "");
     let mut stream = bench.connect();
     stream.write_all(b"GET /v2/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -414,7 +428,12 @@ fn logs_are_streamed_and_followed_into_the_next_container() {
     let mut broken = service("api");
     broken.container_id = Some("broken".to_owned());
     bench.publish(vec![broken]);
-    expect(&bench.agentctl(&["logs", "api"]), 1, "", "the Docker engine at /var/run/docker.sock does not answer");
+    expect(
+        &bench.agentctl(&["logs", "api"]),
+        1,
+        "",
+        "the Docker engine at /var/run/docker.sock does not answer",
+    );
 
     bench.publish(vec![service("api")]);
     let mut stream = bench.connect();
@@ -453,7 +472,10 @@ fn half_sent_requests_and_silent_clients_do_not_hold_up_others() {
         let mut answer = Vec::new();
         // Closed by the server: an end or a reset, never the time-out of this test.
         let ended = stream.read_to_end(&mut answer);
-        assert!(ended.as_ref().err().is_none_or(|error| error.kind() != std::io::ErrorKind::WouldBlock), "{ended:?}");
+        assert!(
+            ended.as_ref().err().is_none_or(|error| error.kind() != std::io::ErrorKind::WouldBlock),
+            "{ended:?}"
+        );
     }
 }
 
@@ -469,7 +491,13 @@ fn nobody_can_lock_root_out() {
                   for _ in range(60):\n c=socket.socket(socket.AF_UNIX); c.connect(sys.argv[1]); s.append(c)\n\
                   print('there', flush=True); sys.stdin.read()";
     let mut command = std::process::Command::new("python3");
-    command.arg("-c").arg(script).arg(bench.paths().control_socket()).uid(NOBODY).gid(NOBODY).current_dir("/");
+    command
+        .arg("-c")
+        .arg(script)
+        .arg(bench.paths().control_socket())
+        .uid(NOBODY)
+        .gid(NOBODY)
+        .current_dir("/");
     let mut crowd = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut line = [0; 6];
     crowd.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();

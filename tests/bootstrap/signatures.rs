@@ -1,5 +1,10 @@
 //! The signature reader against images that the real tools make, and blkid's opinion of them.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failing test panics with its story, and a skipped one says so"
+)]
 #![expect(clippy::disallowed_methods, reason = "makes images with the real tools")]
 
 use bootstrap::volumes::signatures::{Content, Found, PROBE_BYTES, inspect};

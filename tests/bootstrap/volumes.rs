@@ -1,5 +1,10 @@
 //! Volumes on loop devices, through whole runs: formatted when blank, mounted, grown, and refused when anything is odd.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a failing test panics with its story, and a skipped one says so"
+)]
 #![expect(clippy::disallowed_methods, reason = "makes devices with the real tools")]
 
 #[expect(dead_code, reason = "shared with the other suite, which uses more of it")]
@@ -101,15 +106,13 @@ fn a_blank_volume_is_formatted_mounted_kept_and_grown() {
         assert_eq!(outcome(&handoff).0, "unchanged", "{}", second.story());
 
         disk.grow(1024 * MIB);
-        let (third, handoff) = run(&world, &configuration);
-        third.expect(0);
-        assert_eq!(outcome(&handoff).0, "done", "{}", third.story());
-        let (fourth, handoff) = run(&world, &configuration);
-        assert_eq!(outcome(&handoff).0, "unchanged", "{}", fourth.expect(0).story());
-        assert_eq!(handoff["volumes"][0]["uuid"], uuid);
-        let size = world.inside("df", &["--output=size", "-B1M", "/mnt/models"]);
-        let size: u64 = String::from_utf8_lossy(&size.stdout).lines().nth(1).unwrap().trim().parse().unwrap();
-        assert!(size > 850, "{filesystem} has {size} MiB");
+        if filesystem == "xfs" || may_resize_ext4() {
+            grown(&world, &configuration, &uuid);
+        } else {
+            let (run, handoff) = run(&world, &configuration);
+            run.expect(0);
+            assert_eq!(handoff["problems"][0]["code"], "volume_not_grown", "{}", run.story());
+        }
 
         // As after a reboot or on the next instance: not mounted, and full of data.
         assert!(world.inside("umount", &["/mnt/models"]).status.success());
@@ -117,6 +120,30 @@ fn a_blank_volume_is_formatted_mounted_kept_and_grown() {
         assert_eq!(outcome(&handoff).0, "done", "{}", again.expect(0).story());
         assert_eq!(world.read_inside("/mnt/models/model"), "kept\n");
     }
+}
+
+/// The kernel lets only CAP_SYS_RESOURCE resize ext4 while it is mounted, and some build machines take that away.
+fn may_resize_ext4() -> bool {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap().trim();
+    let may = u64::from_str_radix(effective, 16).unwrap() & SYS_RESOURCE != 0;
+    if !may {
+        eprintln!("SKIPPED: growing ext4 needs CAP_SYS_RESOURCE; its failure is looked at instead");
+    }
+    may
+}
+
+fn grown(world: &World, configuration: &str, uuid: &serde_json::Value) {
+    let (third, handoff) = run(world, configuration);
+    third.expect(0);
+    assert_eq!(outcome(&handoff).0, "done", "{}", third.story());
+    let (fourth, handoff) = run(world, configuration);
+    assert_eq!(outcome(&handoff).0, "unchanged", "{}", fourth.expect(0).story());
+    assert_eq!(&handoff["volumes"][0]["uuid"], uuid);
+    let size = world.inside("df", &["--output=size", "-B1M", "/mnt/models"]);
+    let size: u64 = String::from_utf8_lossy(&size.stdout).lines().nth(1).unwrap().trim().parse().unwrap();
+    assert!(size > 850, "{size} MiB");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! `node-agent`: arguments -> configuration -> [`agent::run`] -> exit code.
 
 use agent::ctl::{config::lines, output};
-use agent::host::journal;
+use agent::host::systemd::journal;
 use agent::run::{Fatal, Start, run};
 use agent::start::read_configuration;
 use clap::Parser;

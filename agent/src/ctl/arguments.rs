@@ -66,6 +66,11 @@ pub enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Prints the completions of a shell, to be put where it looks for them
+    Completions {
+        /// Which one
+        shell: clap_complete::Shell,
+    },
     /// Checks, shows and documents node.toml
     Config {
         /// What to do with it.

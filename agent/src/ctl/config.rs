@@ -1,7 +1,5 @@
 //! `agentctl config check|schema`: what needs no agent.
 
-#![expect(clippy::disallowed_methods, reason = "reads the file that the operator names")]
-
 use super::Ending;
 use super::output;
 use node::config::{Draft, LoadError, Mistakes, Source};

@@ -87,6 +87,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
         }
         Verb::Update { service, to: None, wait } => command::update(&session, service.as_deref(), wait).await,
         Verb::Restart { service, wait } => command::restart(&session, &service, wait).await,
+        Verb::Completions { shell } => show::completions(shell),
         Verb::Config { verb: ConfigVerb::Check { path } } => config::check(path.as_deref(), &session.paths),
         Verb::Config { verb: ConfigVerb::Show } => show::config(&session).await,
         Verb::Config { verb: ConfigVerb::Schema } => config::schema(),

@@ -1,10 +1,13 @@
 //! The verbs that only look: status, explain, logs, config show.
 
+use super::arguments::Arguments;
 use super::render::status::Stale;
 use super::render::{self, text::clean};
 use super::{Ending, Session, now, output};
 use crate::control::client::ClientError;
 use crate::status::{NodeState, Status};
+use clap::CommandFactory;
+use clap_complete::Shell;
 use jiff::Timestamp;
 use node::exit;
 use node::fault::with_hint;
@@ -118,7 +121,15 @@ fn printable(piece: &[u8]) -> String {
 }
 
 pub(super) async fn config(session: &Session) -> Result<u8, Ending> {
-    let value = session.client.config().await?;
+    let value = render::config::readable(session.client.config().await?);
     output::data(format!("{value:#}\n").as_bytes())?;
+    Ok(exit::DONE)
+}
+
+pub(super) fn completions(shell: Shell) -> Result<u8, Ending> {
+    // The library insists that writing to its buffer succeeds; only ours may meet a reader that is gone.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "agentctl", &mut script);
+    output::data(&script)?;
     Ok(exit::DONE)
 }

@@ -17,7 +17,12 @@ fn service() -> Service {
         container_id: Some("old".to_owned()),
         since: at(-100),
         restarts: 0,
-        update: UpdateStatus { state: UpdateState::Current, candidate: None, reason: None, checked_at: Some(at(1)) },
+        update: UpdateStatus {
+            state: UpdateState::Current,
+            candidate: None,
+            reason: None,
+            checked_at: Some(at(1)),
+        },
     }
 }
 
@@ -56,9 +61,17 @@ fn an_update_is_done_when_the_registry_was_asked_since_and_the_service_runs_what
     type Change = fn(&mut Service);
     let cases: [(&str, Change, &str); 11] = [
         ("asked since, current, running", |_| {}, "done"),
-        ("the registry's answer is older than the question", |s| s.update.checked_at = Some(at(-1)), "pending"),
+        (
+            "the registry's answer is older than the question",
+            |s| s.update.checked_at = Some(at(-1)),
+            "pending",
+        ),
         ("the registry never answered", |s| s.update.checked_at = None, "pending"),
-        ("pinned, never asked", |s| (s.image, s.update.checked_at) = ("r/api@sha256:a".to_owned(), None), "done"),
+        (
+            "pinned, never asked",
+            |s| (s.image, s.update.checked_at) = ("r/api@sha256:a".to_owned(), None),
+            "done",
+        ),
         ("taking it", |s| s.update.state = UpdateState::Updating, "pending"),
         ("seen, not taken", |s| s.update.state = UpdateState::Available, "pending"),
         ("current, still starting", |s| s.state = ServiceState::Starting, "pending"),

@@ -145,7 +145,8 @@ impl ServiceMemory {
 
     /// Restarts in a row that count for a run that ended at `end`.
     pub fn attempts_before(&self, end: Timestamp) -> u32 {
-        let steady = self.last_start.is_some_and(|start| pending(start, STEADY, end).is_none() && start <= end);
+        let steady =
+            self.last_start.is_some_and(|start| pending(start, STEADY, end).is_none() && start <= end);
         if steady { 0 } else { self.attempts }
     }
 

@@ -121,7 +121,9 @@ impl Store {
         };
         match serde_json::from_slice::<Document>(&content) {
             Err(source) => Err(StoreError::Damaged { path, source }),
-            Ok(document) if document.schema > SCHEMA => Err(StoreError::Newer { path, found: document.schema }),
+            Ok(document) if document.schema > SCHEMA => {
+                Err(StoreError::Newer { path, found: document.schema })
+            }
             Ok(document) => Ok(document.durable),
         }
     }
@@ -184,7 +186,7 @@ mod tests {
         store.save(&remembered()).unwrap();
         let whole = fs::read(&store.path).unwrap();
         for content in [&whole[..whole.len() / 2], b"", b"[]", b"\0\0\0\0"] {
-            fs::write(&store.path, content).unwrap();
+            node::files::replace(&store.path, content, MODE).unwrap();
             let (durable, problem) = store.load();
             assert_eq!(durable, Durable::default());
             assert_eq!(problem.unwrap().code(), "history_damaged");
@@ -200,7 +202,7 @@ mod tests {
         let (_root, store) = store();
         store.save(&remembered()).unwrap();
         let text = fs::read_to_string(&store.path).unwrap().replace("\"schema\": 1", "\"schema\": 2");
-        fs::write(&store.path, text).unwrap();
+        node::files::replace(&store.path, text.as_bytes(), MODE).unwrap();
         let (durable, problem) = store.load();
         assert_eq!(durable, Durable::default());
         assert!(matches!(problem, Some(StoreError::Newer { found: 2, .. })));

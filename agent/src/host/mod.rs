@@ -3,5 +3,4 @@
 
 pub mod disk;
 pub mod docker;
-pub mod journal;
 pub mod systemd;

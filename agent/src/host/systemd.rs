@@ -1,9 +1,19 @@
 //! systemd as the supervisor of this process: readiness, one line of state, the watchdog.
 //!
-//! Outside of systemd every call does nothing.
+//! Outside of systemd every call does nothing. A systemd that does not read (it has much to do at boot) holds up one
+//! thread of ours and nobody else.
 
+pub mod journal;
+
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 use systemd::daemon;
+
+/// Messages that wait for systemd; what comes while it is full is dropped, and said again sooner or later.
+const WAITING: usize = 32;
+
+type Pair = (&'static str, String);
 
 /// What is told to systemd.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,16 +28,34 @@ pub enum Message<'a> {
     Stopping,
 }
 
-/// Sends a message. A supervisor that does not listen is no reason to stop working.
+/// Sends a message, in the order of the calls. Never waits. A supervisor that does not listen is no reason to stop
+/// working.
 pub fn notify(message: &Message) {
-    let (key, value) = match message {
+    static QUEUE: OnceLock<Option<SyncSender<Pair>>> = OnceLock::new();
+    let pair = match message {
         Message::Ready => (daemon::STATE_READY, "1".to_owned()),
         Message::Status(text) => (daemon::STATE_STATUS, one_line(text)),
         Message::Alive => (daemon::STATE_WATCHDOG, "1".to_owned()),
         Message::Stopping => (daemon::STATE_STOPPING, "1".to_owned()),
     };
-    if let Err(error) = daemon::notify([(key, value.as_str())].iter()) {
-        tracing::debug!("systemd did not take {key}: {error}");
+    if let Some(queue) = QUEUE.get_or_init(start)
+        && queue.try_send(pair).is_err()
+    {
+        tracing::debug!("systemd does not read what it is told");
+    }
+}
+
+fn start() -> Option<SyncSender<Pair>> {
+    let (sender, receiver) = sync_channel(WAITING);
+    let thread = std::thread::Builder::new().name("notify".to_owned());
+    thread.spawn(move || pass_on(&receiver)).ok().map(|_| sender)
+}
+
+fn pass_on(queue: &Receiver<Pair>) {
+    while let Ok(pair) = queue.recv() {
+        if let Err(error) = daemon::notify([&pair].into_iter()) {
+            tracing::debug!("systemd did not take {}: {error}", pair.0);
+        }
     }
 }
 

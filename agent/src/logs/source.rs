@@ -8,12 +8,19 @@ use jiff::Timestamp;
 use node::fault::Hint;
 
 /// One whole line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SourceLine {
     /// When the engine received it.
     pub timestamp: Timestamp,
     /// Without its line break.
     pub message: Bytes,
+}
+
+/// What an application wrote is shipped and never printed, so that no trace or failed assertion can show it.
+impl std::fmt::Debug for SourceLine {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "SourceLine({}, {} bytes)", self.timestamp, self.message.len())
+    }
 }
 
 /// Why there are no more lines for now.

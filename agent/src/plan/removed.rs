@@ -39,7 +39,8 @@ pub(super) fn plan(
         wake_at = [wake_at, retry_at].into_iter().flatten().min();
         let waits = retry_at.is_some() || (held_back && runs(container));
         held_back |= runs(container) && retry_at.is_none();
-        let busy = observed.in_flight.get(&container.service).is_some_and(|in_flight| in_flight.step.is_some());
+        let busy =
+            observed.in_flight.get(&container.service).is_some_and(|in_flight| in_flight.step.is_some());
         let reason = format!("service {} is no longer in node.toml", container.service);
         let step = (!waits && !busy).then_some(Step { action, reason });
         removals.push(Removal { service: container.service.clone(), step });

@@ -61,7 +61,12 @@ fn shown<'a>(view: &View<'a>, target: Option<&Version>) -> Option<&'a Container>
     wanted.or_else(|| view.containers.iter().copied().find(|container| runs(container)))
 }
 
-fn state(view: &View<'_>, draft: &Draft, target: Option<&Version>, judged: Option<&Judgement>) -> ServiceState {
+fn state(
+    view: &View<'_>,
+    draft: &Draft,
+    target: Option<&Version>,
+    judged: Option<&Judgement>,
+) -> ServiceState {
     if target.is_some_and(|target| switching(view, target, judged.is_some())) {
         return ServiceState::Updating;
     }
@@ -93,23 +98,36 @@ fn since(view: &View<'_>, state: ServiceState) -> Timestamp {
     }
 }
 
-fn update(view: &View<'_>, draft: &Draft, target: Option<&Version>, shown: Option<&Container>) -> UpdateStatus {
+fn update(
+    view: &View<'_>,
+    draft: &Draft,
+    target: Option<&Version>,
+    shown: Option<&Container>,
+) -> UpdateStatus {
     let candidate = view.candidate();
-    let checked_at = candidate.and_then(|candidate| candidate.answer.as_ref()).map(|answer| answer.checked_at);
+    let checked_at =
+        candidate.and_then(|candidate| candidate.answer.as_ref()).map(|answer| answer.checked_at);
     let digest = match named(view) {
         Named::Digest(digest) => digest,
         Named::Unknown(why) => return current(Some(why), checked_at),
-        Named::NotAsked => return current(Some("the registry has not been asked yet".to_owned()), checked_at),
+        Named::NotAsked => {
+            return current(Some("the registry has not been asked yet".to_owned()), checked_at);
+        }
     };
     let version = view.wanted_version(&digest);
     if let Some(entry) = view.record.barred(&version) {
         let last = view.record.quarantine.last() == Some(entry);
         let state = if last { UpdateState::RolledBack } else { UpdateState::Quarantined };
-        return UpdateStatus { state, candidate: Some(digest), reason: Some(entry.cause.clone()), checked_at };
+        return UpdateStatus {
+            state,
+            candidate: Some(digest),
+            reason: Some(entry.cause.clone()),
+            checked_at,
+        };
     }
     let arrived = shown.is_some_and(|container| container.digest == digest && container.spec == version.spec);
-    let settled = view.record.good.as_ref() == Some(&version) || view.way_back(&version).is_none();
-    if arrived && settled {
+    let good = view.record.good.as_ref() == Some(&version);
+    if good || (arrived && view.way_back(&version).is_none()) {
         let failure = candidate.and_then(|candidate| candidate.failure.as_ref());
         return current(failure.map(|failure| failure.message.clone()), checked_at);
     }
@@ -154,8 +172,12 @@ fn rolled_back_problem(
     let stays = shown.map(|container| &container.digest).or(target.map(|target| &target.digest));
     let failed = format!("the update to {} failed: {}", short(&digest), entry.cause);
     let (code, message) = match stays {
-        Some(stays) => (crate::status::ROLLED_BACK, format!("service {name} stays on {}: {failed}", short(stays))),
-        None => ("update_failed", format!("service {name} does not run: {failed}; there is nothing to return to")),
+        Some(stays) => {
+            (crate::status::ROLLED_BACK, format!("service {name} stays on {}: {failed}", short(stays)))
+        }
+        None => {
+            ("update_failed", format!("service {name} does not run: {failed}; there is nothing to return to"))
+        }
     };
     let hint = format!("push a fixed image; `agentctl explain {name}` shows the last log lines");
     draft.problem(view, code, message, Some(hint));
@@ -171,10 +193,12 @@ fn explanation(
     shown: Option<&Container>,
 ) -> Explanation {
     if let Some((judged, container)) = judged.zip(shown) {
-        let text = format!("{} runs; its gate says {}: {}", container.name, word(judged.state), judged.detail);
+        let text =
+            format!("{} runs; its gate says {}: {}", container.name, word(judged.state), judged.detail);
         reasons.push(Reason { text, until: judged.until });
     }
-    let digest = shown.map(|container| &container.digest).or(view.record.good.as_ref().map(|good| &good.digest));
+    let digest =
+        shown.map(|container| &container.digest).or(view.record.good.as_ref().map(|good| &good.digest));
     let facts = digest.and_then(|digest| match view.image(digest) {
         Some(ImageState::Present(facts)) => Some(facts.has_healthcheck),
         _ => None,

@@ -44,7 +44,7 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
             return None;
         }
     };
-    work_under_way(draft, view);
+    work_under_way(draft, view, &target);
     steps::run(draft, view, &target);
     if let Some(good) = view.record.good.as_ref().filter(|good| **good != target) {
         keep_alive(draft, view, &target, good);
@@ -58,7 +58,7 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
     Some(target)
 }
 
-fn work_under_way(draft: &mut Draft, view: &View<'_>) {
+fn work_under_way(draft: &mut Draft, view: &View<'_>, target: &Version) {
     let Some(in_flight) = view.in_flight() else { return };
     if let Some(step) = &in_flight.step {
         draft.say(format!("{step} is under way"));
@@ -66,7 +66,9 @@ fn work_under_way(draft: &mut Draft, view: &View<'_>) {
     if let Some(pull) = &in_flight.pull {
         let (current, total) = (pull.progress.current_bytes, pull.progress.total_bytes);
         let done = format!("{} of {}", megabytes(current), megabytes(total));
-        draft.idle(ServiceState::Pulling);
+        if view.predecessor(target).is_none() {
+            draft.idle(ServiceState::Pulling);
+        }
         match view.now.checked_add(PROGRESS) {
             Ok(next) => {
                 draft.say(format!("pulling {}: {done}", short(&pull.digest)));
@@ -95,16 +97,17 @@ fn keep_alive(draft: &mut Draft, view: &View<'_>, target: &Version, good: &Versi
 
 /// Removes what neither runs nor is needed: older generations, refused containers, versions that were given up.
 fn clear_away(draft: &mut Draft, view: &View<'_>, target: &Version) {
-    let kept = [view.container_of(target), view.way_back(target).and_then(|good| view.container_of(good))];
+    let kept = [view.container_of(target), view.predecessor(target)];
     let left_over = view.containers.iter().find(|container| {
         let ended = matches!(container.state, ContainerState::Created | ContainerState::Exited { .. });
         ended && !kept.iter().flatten().any(|kept| kept.id == container.id)
     });
     // While nothing runs, the last lines of what ran are worth more than the room.
-    let restored = view.containers.iter().any(|container| runs(container)) || kept.iter().flatten().next().is_some();
-    if let Some(container) = left_over.filter(|container| {
-        restored || view.memory.refused.contains(&container.id)
-    }) {
+    let restored =
+        view.containers.iter().any(|container| runs(container)) || kept.iter().flatten().next().is_some();
+    if let Some(container) =
+        left_over.filter(|container| restored || view.memory.refused.contains(&container.id))
+    {
         let reason = format!("{} is left over", container.name);
         draft.step(view, Action::Remove { container_id: container.id.clone() }, reason);
     }

@@ -1,10 +1,10 @@
 //! Making one version the one that runs: pull, create, start, watch, restart, each when its time has come.
 
+use super::Action;
 use super::draft::Draft;
 use super::gate::{Gate, Judgement, gate, judge};
 use super::view::{View, paused, run_of};
 use super::words::{short, span};
-use super::Action;
 use crate::history::Version;
 use crate::history::memory::{StepKind, StopCause, pending};
 use crate::observed::snapshot::ImageState;
@@ -46,7 +46,8 @@ fn refused(draft: &mut Draft, view: &View<'_>, version: &Version) -> bool {
     if view.way_back(version).is_none() {
         return false;
     }
-    let failure = [StepKind::Create, StepKind::Start].into_iter().find_map(|kind| view.failure(kind, version));
+    let failure =
+        [StepKind::Create, StepKind::Start].into_iter().find_map(|kind| view.failure(kind, version));
     let Some(failure) = failure.filter(|failure| failure.version_to_blame) else { return false };
     fail(draft, view, version, failure.message.clone());
     true
@@ -63,7 +64,9 @@ fn make(draft: &mut Draft, view: &View<'_>, version: &Version) {
         Some(ImageState::Absent) => {
             let reason = format!("{} is to be pulled", view.wanted.settings.image.pinned(&version.digest));
             draft.pull(view, Action::Pull { digest: version.digest.clone() }, reason);
-            draft.idle(ServiceState::Pulling);
+            if view.predecessor(version).is_none() {
+                draft.idle(ServiceState::Pulling);
+            }
         }
         Some(ImageState::Present(_)) => create(draft, view, version),
     }
@@ -104,7 +107,8 @@ fn start(
             stop(draft, view, other, StopCause::Replaced, reason);
         }
         _ => {
-            let action = Action::Start { container_id: container.id.clone(), version: version.clone(), restart };
+            let action =
+                Action::Start { container_id: container.id.clone(), version: version.clone(), restart };
             draft.step(view, action, reason);
         }
     }
@@ -127,17 +131,35 @@ fn ended(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), at:
     let count = view.memory.attempts_before(at).saturating_add(1);
     let end = end_of(container);
     if view.memory.restart.is_some() {
-        return start(draft, view, target, Some(0), format!("{} {end}; a restart was asked for", container.name));
+        return start(
+            draft,
+            view,
+            target,
+            Some(0),
+            format!("{} {end}; a restart was asked for", container.name),
+        );
     }
     match view.memory.stopped.get(&container.id) {
         Some(StopCause::Unhealthy) => {
-            return start(draft, view, target, Some(count), format!("{} was stopped as unhealthy", container.name));
+            return start(
+                draft,
+                view,
+                target,
+                Some(count),
+                format!("{} was stopped as unhealthy", container.name),
+            );
         }
         Some(StopCause::Requested | StopCause::Replaced | StopCause::Removed) => {
             return start(draft, view, target, None, format!("{} was stopped and is to run", container.name));
         }
         None if at < view.watched_since => {
-            return start(draft, view, target, None, format!("{} {end} while nobody watched", container.name));
+            return start(
+                draft,
+                view,
+                target,
+                None,
+                format!("{} {end} while nobody watched", container.name),
+            );
         }
         None => {}
     }
@@ -159,8 +181,12 @@ fn ended(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), at:
 
 fn end_of(container: &Container) -> String {
     match &container.state {
-        ContainerState::Exited { out_of_memory: true, code, .. } => format!("ran out of memory (exit code {code})"),
-        ContainerState::Exited { error: Some(error), code, .. } => format!("exited with code {code}: {error}"),
+        ContainerState::Exited { out_of_memory: true, code, .. } => {
+            format!("ran out of memory (exit code {code})")
+        }
+        ContainerState::Exited { error: Some(error), code, .. } => {
+            format!("exited with code {code}: {error}")
+        }
         ContainerState::Exited { code, .. } => format!("exited with code {code}"),
         _ => "ended".to_owned(),
     }
@@ -210,9 +236,14 @@ fn running(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), s
             draft.wait(format!("{} has not passed its gate yet: {detail}", short(&version.digest)), until);
         }
         Gate::Failed { cause } if way_back => fail(draft, view, version, cause),
-        Gate::Failed { .. } if judged.state == HealthState::Failing => unhealthy(draft, view, container, &judged),
+        Gate::Failed { .. } if judged.state == HealthState::Failing => {
+            unhealthy(draft, view, container, &judged)
+        }
         Gate::Failed { cause } => {
-            draft.say(format!("{} is not healthy, with nothing to return to: {cause}", short(&version.digest)));
+            draft.say(format!(
+                "{} is not healthy, with nothing to return to: {cause}",
+                short(&version.digest)
+            ));
         }
     }
 }
@@ -244,12 +275,15 @@ fn unhealthy(draft: &mut Draft, view: &View<'_>, container: &Container, judged: 
     if !view.passed_before(container)
         && let Some(until) = pending(started_at, deadline, view.now)
     {
-        let text = format!("unhealthy since its start: {}; it has {} to get well", judged.detail, span(deadline));
+        let text =
+            format!("unhealthy since its start: {}; it has {} to get well", judged.detail, span(deadline));
         return draft.wait(text, until);
     }
     match view.memory.restart_at(judged.since, view.now) {
         Some(until) => draft.wait(format!("unhealthy: {}; the next restart waits", judged.detail), until),
-        None => restart(draft, view, container, StopCause::Unhealthy, &format!("unhealthy: {}", judged.detail)),
+        None => {
+            restart(draft, view, container, StopCause::Unhealthy, &format!("unhealthy: {}", judged.detail))
+        }
     }
 }
 

@@ -35,10 +35,10 @@ impl<'a> View<'a> {
             EngineView::Up { since, containers } => (containers, *since),
             EngineView::Down { since, last_known, .. } => (last_known, *since),
         };
-        let mut containers: Vec<_> = all.iter().filter(|container| container.service == wanted.name).collect();
-        containers.sort_by(|a, b| {
-            (b.generation, b.created_at, &b.id).cmp(&(a.generation, a.created_at, &a.id))
-        });
+        let mut containers: Vec<_> =
+            all.iter().filter(|container| container.service == wanted.name).collect();
+        containers
+            .sort_by(|a, b| (b.generation, b.created_at, &b.id).cmp(&(a.generation, a.created_at, &a.id)));
         View {
             wanted,
             observed,
@@ -94,6 +94,11 @@ impl<'a> View<'a> {
         self.record.good.as_ref().filter(|good| *good != version && self.can_run(good))
     }
 
+    /// The container that serves until `version` takes its place.
+    pub(super) fn predecessor(&self, version: &Version) -> Option<&'a Container> {
+        self.way_back(version).and_then(|good| self.container_of(good))
+    }
+
     /// A container of it is there, or can be made: settings of an older spec are gone.
     pub(super) fn can_run(&self, version: &Version) -> bool {
         version.spec == self.wanted.spec_hash || self.container_of(version).is_some()
@@ -101,7 +106,10 @@ impl<'a> View<'a> {
 
     /// Another container of the service that runs (or is paused, and may run any moment).
     pub(super) fn other_running(&self, container: &Container) -> Option<&'a Container> {
-        self.containers.iter().copied().find(|other| other.id != container.id && (runs(other) || paused(other)))
+        self.containers
+            .iter()
+            .copied()
+            .find(|other| other.id != container.id && (runs(other) || paused(other)))
     }
 
     /// What failed last under that key, if it has not succeeded since.
@@ -160,7 +168,9 @@ fn is_going(state: &str) -> bool {
 
 pub(super) fn run_of(container: &Container) -> Option<Run> {
     match container.state {
-        ContainerState::Running { started_at } => Some(Run { container_id: container.id.clone(), started_at }),
+        ContainerState::Running { started_at } => {
+            Some(Run { container_id: container.id.clone(), started_at })
+        }
         _ => None,
     }
 }

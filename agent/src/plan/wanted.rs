@@ -58,7 +58,8 @@ pub(super) fn wanted(view: &View<'_>) -> Wanted {
 fn with_answer(view: &View<'_>, digest: &str) -> Wanted {
     let version = view.wanted_version(digest);
     if let Some(first) = first_still_in_its_gate(view, &version) {
-        let reason = format!("{} passes its gate first, to have something to return to", short(&first.digest));
+        let reason =
+            format!("{} passes its gate first, to have something to return to", short(&first.digest));
         return Wanted::Run { version: first, reason: Some(reason) };
     }
     let Some(entry) = view.record.barred(&version) else {
@@ -94,28 +95,29 @@ fn fallback(view: &View<'_>) -> Option<Version> {
 }
 
 fn without_answer(view: &View<'_>, why: &str, soon: bool) -> Wanted {
-    let reason = Some(format!("what {} names is not known: {why}", view.wanted.settings.image));
+    let reason = format!("what {} names is not known: {why}", view.wanted.settings.image);
     let Some(good) = &view.record.good else {
         return match adoptable(view) {
-            Some(version) => Wanted::Run { version, reason },
-            None => Wanted::Nothing { reason: reason.unwrap_or_default(), barred: false },
+            Some(version) => Wanted::Run { version, reason: Some(reason) },
+            None => Wanted::Nothing { reason, barred: false },
         };
     };
     let version = view.wanted_version(&good.digest);
     // The answer is a moment away: one switch to the new spec and the new image, not two.
     let hold = soon && view.container_of(good).is_some_and(runs);
     if !hold && view.record.barred(&version).is_none() {
-        return Wanted::Run { version, reason };
+        return Wanted::Run { version, reason: Some(reason) };
     }
     match fallback(view) {
-        Some(version) => Wanted::Run { version, reason },
-        None => Wanted::Nothing { reason: reason.unwrap_or_default(), barred: false },
+        Some(version) => Wanted::Run { version, reason: Some(reason) },
+        None => Wanted::Nothing { reason, barred: false },
     }
 }
 
 /// With neither history nor registry: what runs, else what ran last.
 fn adoptable(view: &View<'_>) -> Option<Version> {
-    let allowed = |version: &Version| view.record.barred(version).is_none() && view.container_of(version).is_some();
+    let allowed =
+        |version: &Version| view.record.barred(version).is_none() && view.container_of(version).is_some();
     let running = view.containers.iter().filter(|container| runs(container));
     running.chain(&view.containers).map(|container| version_of(container)).find(allowed)
 }

@@ -110,7 +110,11 @@ impl<E: Engine, R: Registry> Work<E, R> {
         }
         let drained = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(WIND_DOWN, drained).await.is_err() {
-            tracing::warn!("{} steps did not finish in {} s; the next start goes on", self.tasks.len(), WIND_DOWN.as_secs());
+            tracing::warn!(
+                "{} steps did not finish in {} s; the next start goes on",
+                self.tasks.len(),
+                WIND_DOWN.as_secs()
+            );
         }
         self.tasks.shutdown().await;
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The engine's words for a trouble of the model.
-pub(crate) fn engine_error(trouble: Trouble, operation: &str) -> EngineError {
+pub(crate) fn engine_error(trouble: &Trouble, operation: &str) -> EngineError {
     match trouble {
         Trouble::Unreachable => EngineError::Unreachable {
             endpoint: "/var/run/docker.sock".to_owned(),
@@ -100,7 +100,7 @@ impl Simulated {
                 own.events.ring();
             });
         }
-        result.map_err(|trouble| engine_error(trouble, operation))
+        result.map_err(|trouble| engine_error(&trouble, operation))
     }
 }
 
@@ -109,7 +109,7 @@ impl Engine for Simulated {
         let world = self.world();
         match world.up {
             true => Ok(world.containers.clone()),
-            false => Err(engine_error(Trouble::Unreachable, "list containers")),
+            false => Err(engine_error(&Trouble::Unreachable, "list containers")),
         }
     }
 

@@ -16,8 +16,9 @@ use node::fault::Hint;
 use node::files;
 use node::paths::Paths;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use unpack::{Release, Target, UnpackError};
 
@@ -155,7 +156,8 @@ async fn fetch_and_install(
     artifact: &AgentArtifact,
 ) -> Result<(String, Changes), InstallError> {
     let state = paths.state();
-    fs::create_dir_all(&state).map_err(file_error("create", &state))?;
+    // The agent's history is nobody else's business: the mode of tmpfiles.d, which may not have run yet.
+    DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(file_error("create", &state))?;
     let download = state.join("agent.tar.gz.part");
     fetch::fetch(artifact, &download).await?;
     let (paths, sha256) = (paths.clone(), artifact.sha256.clone());

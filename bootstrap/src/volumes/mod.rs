@@ -152,12 +152,27 @@ async fn apply(
         let (paths, wanted, mounted) = (paths.clone(), wanted.clone(), device.clone());
         apply::blocking("mount", device, move || apply::mount_device(&paths, &wanted, &mounted)).await?;
     }
-    if matches!(plan.action, Action::Grow | Action::Mount { grow: true }) {
-        apply::grow(paths, wanted, device).await?;
-    }
+    let grows = matches!(plan.action, Action::Grow | Action::Mount { grow: true });
+    let not_grown = if grows { apply::grow(paths, wanted, device).await.err() } else { None };
     let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
     let reason = format!("{}{note}", plan.reason);
-    Ok(if plan.action == Action::Keep { Ending::unchanged(reason) } else { Ending::done(reason) })
+    Ok(match (&plan.action, not_grown) {
+        (Action::Keep, _) => Ending::unchanged(reason),
+        (Action::Grow, Some(error)) => {
+            Ending::unchanged(format!("{reason}: failed")).with_fault(not_grown_fault(name, &error))
+        }
+        (_, Some(error)) => {
+            Ending::done(format!("{reason}: not grown")).with_fault(not_grown_fault(name, &error))
+        }
+        (_, None) => Ending::done(reason),
+    })
+}
+
+/// The volume is there and works, only smaller than it could be: a problem, but no failure of the step.
+fn not_grown_fault(name: &str, error: &ApplyError) -> Option<Fault> {
+    let mut fault = Fault::from_error("volume_not_grown", error);
+    fault.message = format!("volume {name}: {}", fault.message);
+    Some(fault)
 }
 
 fn describe(name: &str, wanted: &Volume, observation: Option<&Observation>, reason: &str) -> handoff::Volume {

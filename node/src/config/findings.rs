@@ -1,5 +1,5 @@
 //! What was found wrong, while it is being collected: positions are byte ranges of a source, nothing stops at the
-//! first mistake. [`Findings::into_mistakes`] turns them into lines and columns, in the order in which a person reads.
+//! first mistake. [`Findings::mistakes`] turns them into lines and columns, in the order in which a person reads.
 
 use super::{Mistake, Mistakes, Source};
 
@@ -73,7 +73,7 @@ impl Findings {
         }
     }
 
-    /// A part of the text could not be read, so that what seems to be missing may be written there.
+    /// Notes a part of the text that could not be read. From then on what seems to be missing may be written there.
     pub(super) fn add_syntax(&mut self, at: Span, wrong: Wrong) {
         self.syntax.push((at, wrong));
         self.incomplete = true;

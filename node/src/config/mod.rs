@@ -19,8 +19,6 @@ mod schema;
 pub mod settings;
 mod structure;
 mod syntax;
-#[cfg(test)]
-mod tests;
 mod text;
 mod tree;
 mod validate;
@@ -130,3 +128,6 @@ fn stand_in() -> Facts {
 pub fn schema() -> serde_json::Value {
     schema::schema()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What `agentctl` shows, made from what the agent answered. Pure: a value, the time and the page in, text out.
 
+pub mod config;
 pub mod explain;
 pub mod status;
 mod table;

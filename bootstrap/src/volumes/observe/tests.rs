@@ -20,8 +20,10 @@ fn mounts_are_read_with_their_escapes_and_read_only_flags() {
     assert_eq!(mounts[2].source, "/dev/nvme2n1");
 }
 
-/// A tree with disks as `(name, number, attributes)`.
-fn tree(disks: &[(&str, &str, &[(&str, &str)])], mountinfo: &str) -> (tempfile::TempDir, Paths) {
+/// Name, number, and attributes with their values.
+type Disk<'text> = (&'text str, &'text str, &'text [(&'text str, &'text str)]);
+
+fn tree(disks: &[Disk<'_>], mountinfo: &str) -> (tempfile::TempDir, Paths) {
     let root = tempfile::tempdir().unwrap();
     let paths = Paths::under(root.path());
     fs::create_dir_all(paths.at("/sys/block")).unwrap();
