@@ -7,6 +7,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::chance;
 
+/// IMDS has new credentials at least five minutes before the old ones end.
+const RENEWED_BEFORE_END: SignedDuration = SignedDuration::from_mins(5);
+
 /// One key pair with its session token.
 #[derive(Clone)]
 pub struct Key {
@@ -75,11 +78,11 @@ impl Credentials {
         }
     }
 
-    /// What IMDS answers: the current keys, or new ones when nine tenths of
-    /// their life has passed.
+    /// What IMDS answers: the current keys, or new ones when they are about to
+    /// end.
     pub(super) fn for_instance(&mut self, now: Timestamp) -> Key {
         match self.keys.get(&self.current) {
-            Some(key) if key.expires.is_some_and(|end| now + self.lifetime / 10 < end) => key.clone(),
+            Some(key) if key.expires.is_some_and(|end| now + RENEWED_BEFORE_END < end) => key.clone(),
             _ => self.rotate(now),
         }
     }
