@@ -19,8 +19,6 @@ mod wanted;
 mod words;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;
 
 use crate::desired::Desired;
