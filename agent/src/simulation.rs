@@ -8,8 +8,8 @@ pub(crate) mod samples;
 
 use crate::engine::ImageFacts;
 use crate::health::Verdict;
-use crate::observed::snapshot::ImageState;
 use crate::observed::{Container, ContainerState};
+use crate::snapshot::ImageState;
 use crate::status::HealthState;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

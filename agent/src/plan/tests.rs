@@ -8,9 +8,9 @@ use crate::desired::Obstacle;
 use crate::engine::{ImageFacts, PullProgress};
 use crate::history::Version;
 use crate::history::memory::{RestartRequest, ServiceMemory};
-use crate::observed::snapshot::{AskFailure, ImageState, InFlight, PullInFlight};
 use crate::observed::{Container, ContainerState};
 use crate::simulation::samples::{answered, at, container, exited, image, running, service};
+use crate::snapshot::{AskFailure, ImageState, InFlight, PullInFlight};
 use crate::status::{HealthState, ServiceState, UpdateState};
 use situation::*;
 
@@ -28,11 +28,8 @@ fn the_registry_fails_and_there_is_nothing_else_to_run() {
         hint: None,
         since: at(990),
     };
-    let candidate = crate::observed::snapshot::Candidate {
-        reference: image("api"),
-        answer: None,
-        failure: Some(failure),
-    };
+    let candidate =
+        crate::snapshot::Candidate { reference: image("api"), answer: None, failure: Some(failure) };
     situation.observed.candidates.insert("api".to_owned(), candidate);
     let waiting = idle(ServiceState::Waiting, UpdateState::Current);
     situation.expect(&Expected { problems: problems(&["registry_unreachable"]), ..waiting.clone() });
