@@ -213,8 +213,9 @@ impl Instance {
                 return Err(self.boot_failure(&format!("systemd-nspawn ended with {status}")));
             }
             let list = fs::read_to_string(&children).unwrap_or_default();
-            if let Some(pid) = list.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
-                return Ok(pid);
+            let mut processes = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+            if let Some(leader) = processes.find(|pid| is_in_own_pid_namespace(*pid)) {
+                return Ok(leader);
             }
             pause();
         }
@@ -338,11 +339,23 @@ fn start_machine(
 /// Removes what [`Instance::boot`] made on the host. Goes on after an error: the rest has to go too.
 fn dismantle(directory: &Path, id: &str) {
     let _ = run_on_host("umount", &["--lazy"], Some(&directory.join("root")));
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        remove_control_groups(&hierarchy.path().join(id));
-    }
-    remove_control_groups(&Path::new("/sys/fs/cgroup").join(id));
+    remove_control_groups_named(id, Path::new("/sys/fs/cgroup"));
     let _ = fs::remove_dir_all(directory);
+}
+
+/// Wherever it lies: in each hierarchy that is below the group of the process that booted the instance.
+fn remove_control_groups_named(id: &str, below: &Path) {
+    for child in fs::read_dir(below).into_iter().flatten().flatten() {
+        // Not through links: some hierarchies have a second name.
+        if !child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        if child.file_name() == id {
+            remove_control_groups(&child.path());
+        } else {
+            remove_control_groups_named(id, &child.path());
+        }
+    }
 }
 
 fn remove_control_groups(group: &Path) {
@@ -352,6 +365,13 @@ fn remove_control_groups(group: &Path) {
         }
     }
     let _ = fs::remove_dir(group);
+}
+
+/// systemd-nspawn has a first child that only makes the second one, in the machine's namespaces, and ends.
+fn is_in_own_pid_namespace(pid: u32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    let its = namespace(&pid.to_string());
+    its.is_some() && its != namespace("self")
 }
 
 /// Between two looks at a condition that announces itself in no other way.
