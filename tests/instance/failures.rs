@@ -5,6 +5,7 @@
 //! Each test has a stage of its own, and takes it down whatever becomes of the test.
 
 #![expect(clippy::disallowed_methods, reason = "looks at the instance's files and at the host")]
+#![expect(clippy::unwrap_used, reason = "a stage that cannot be set, or a wait that ends, is a failed test")]
 
 #[path = "failures/bootstrap_again.rs"]
 mod bootstrap_again;

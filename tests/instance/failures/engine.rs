@@ -97,7 +97,7 @@ fn without_aws_what_runs_is_kept_running_also_by_an_agent_that_starts_anew() {
     stage.instance().shell("kill -KILL $(systemctl show -p MainPID --value node-agent)").expect_success();
     let status = stage
         .wait_for_status("the new agent to have taken the container over", SOON, |status| {
-            is_healthy(status, "web") && unreachable(status)
+            is_healthy(status, "web") && problem(status, "aws_credentials_missing", "web").is_some()
         })
         .unwrap();
     assert_eq!(container_of(&status, "web"), container);
