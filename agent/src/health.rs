@@ -10,7 +10,7 @@ pub mod probe;
 pub mod record;
 mod set;
 
-pub use set::{Clock, Health};
+pub use set::Health;
 
 use crate::status::HealthState;
 use jiff::Timestamp;

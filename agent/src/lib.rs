@@ -12,6 +12,7 @@
 pub mod apply;
 pub mod bell;
 pub mod board;
+pub mod clock;
 pub mod cloud;
 pub mod command;
 pub mod control;
@@ -34,8 +35,8 @@ pub mod run;
 pub mod secrets;
 #[cfg(test)]
 mod simulation;
+pub mod snapshot;
 pub mod start;
 pub mod status;
 pub mod updates;
 pub mod volumes;
-mod wiring;

@@ -1,7 +1,5 @@
 //! What is on the node now: values, filled in by `host/docker` and read by `plan` and the tasks.
 
-pub mod snapshot;
-
 use jiff::Timestamp;
 use std::net::IpAddr;
 

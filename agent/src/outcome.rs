@@ -3,8 +3,8 @@
 use crate::desired;
 use crate::history::History;
 use crate::history::memory::{Failure, StepKind};
-use crate::observed::snapshot::{EngineView, Observed};
 use crate::plan::{Action, Plan};
+use crate::snapshot::{EngineView, Observed};
 use jiff::Timestamp;
 
 /// How a step ended well.

@@ -19,14 +19,12 @@ mod wanted;
 mod words;
 
 #[cfg(test)]
-mod properties;
-#[cfg(test)]
 mod tests;
 
 use crate::desired::Desired;
 use crate::history::memory::{Run, StepKey, StepKind, StopCause};
 use crate::history::{History, Version};
-use crate::observed::snapshot::{EngineView, Observed};
+use crate::snapshot::{EngineView, Observed};
 use crate::status::{self, Explanation};
 use jiff::Timestamp;
 use node::config::settings::{ImageReference, ImageVersion};

@@ -6,6 +6,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "the outermost loop: it tells when it asked")]
 
+mod wiring;
+
 use crate::board::{Board, Owner};
 use crate::command::Command;
 use crate::control::server::Control;
@@ -14,10 +16,10 @@ use crate::engine::EngineError;
 use crate::heartbeat::Heartbeat;
 use crate::host::docker::Docker;
 use crate::host::systemd::{self, Message};
+use crate::publish;
 use crate::start::{self, boot_id, read_handoff};
 use crate::status::{Node, NodeState};
 use crate::volumes::Volumes;
-use crate::{publish, wiring};
 use jiff::Timestamp;
 use node::config::{Draft, Mistakes, Settings};
 use node::environment::Environment;

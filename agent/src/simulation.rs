@@ -1,13 +1,15 @@
 //! A node in memory for tests: an engine whose images behave as told, the verdicts of their gates, and a clock that is
-//! wound by hand. [`World`] is the model; [`engine`] puts the seams of the loop before it.
+//! wound by hand. [`World`] is the model; [`engine`] puts the seams of the loop before it; [`histories`] plans and
+//! applies on it whatever chance brings.
 
 pub(crate) mod engine;
+mod histories;
 pub(crate) mod samples;
 
 use crate::engine::ImageFacts;
 use crate::health::Verdict;
-use crate::observed::snapshot::ImageState;
 use crate::observed::{Container, ContainerState};
+use crate::snapshot::ImageState;
 use crate::status::HealthState;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,11 +5,11 @@
 //! a failure sooner. References to a digest are never asked for.
 //! Not its job: whether an answer is taken, which the plan decides.
 
+use crate::clock::Clock;
 use crate::desired::{Desired, Service};
-use crate::health::Clock;
 use crate::history::memory::LONGEST_RETRY;
-use crate::observed::snapshot::{Answer, AskFailure, Candidate};
 use crate::registry::{Registry, RegistryError, Resolved};
+use crate::snapshot::{Answer, AskFailure, Candidate};
 use node::config::settings::{ImageReference, ImageVersion};
 use node::fault::one_line;
 use sha2::{Digest, Sha256};

@@ -7,6 +7,7 @@ use super::Verdict;
 use super::probe::{Question, ask};
 use super::record::{Answer, Record, Reply, of_image};
 use crate::bell::Bell;
+use crate::clock::Clock;
 use crate::engine::Engine;
 use crate::observed::{Container, ContainerState, ImageHealth};
 use jiff::Timestamp;
@@ -20,9 +21,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// How often a container is asked that never passed yet.
 const HURRIED_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Where the time comes from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// The probers of all containers that are watched. Dropping it ends them.
 pub struct Health<E> {

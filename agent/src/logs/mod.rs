@@ -34,11 +34,11 @@ pub mod source;
 mod tally;
 
 use crate::board::{Board, Owner};
+use crate::clock::Clock;
 use crate::status::Logs;
 use container::{Presence, Reading};
 use cursors::Cursors;
 use deliver::Outlet;
-use jiff::Timestamp;
 use node::config::settings;
 use node::fault::one_line;
 use node::problem::Problem;
@@ -62,9 +62,6 @@ pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// Calls at the same time over all streams. Each holds a second copy of its batch while the request is built: 4 MB.
 const PUTS_AT_ONCE: usize = 4;
-
-/// Tells the time of day.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// What the shipper needs.
 pub struct Shipper<S, K> {

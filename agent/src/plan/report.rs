@@ -8,7 +8,7 @@ use super::wanted::{Named, named};
 use super::words::{self, short};
 use crate::history::Version;
 use crate::observed::Container;
-use crate::observed::snapshot::{EngineView, ImageState};
+use crate::snapshot::{EngineView, ImageState};
 use crate::status::{
     Explanation, HealthState, Quarantined, Reason, Service, ServiceState, UpdateState, UpdateStatus,
 };

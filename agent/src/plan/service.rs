@@ -9,7 +9,7 @@ use super::words::{megabytes, short};
 use super::{Action, ServicePlan};
 use crate::history::Version;
 use crate::observed::ContainerState;
-use crate::observed::snapshot::{EngineView, ImageState};
+use crate::snapshot::{EngineView, ImageState};
 use crate::status::ServiceState;
 use jiff::Timestamp;
 use std::time::Duration;

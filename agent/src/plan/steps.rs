@@ -7,8 +7,8 @@ use super::view::{View, paused, run_of};
 use super::words::{short, span};
 use crate::history::Version;
 use crate::history::memory::{StepKind, StopCause, pending};
-use crate::observed::snapshot::ImageState;
 use crate::observed::{Container, ContainerState};
+use crate::snapshot::ImageState;
 use crate::status::{HealthState, ServiceState};
 use jiff::Timestamp;
 

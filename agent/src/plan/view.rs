@@ -3,8 +3,8 @@
 use crate::desired;
 use crate::history::memory::{Failure, Run, ServiceMemory, StepKey, StepKind};
 use crate::history::{History, Record, Version};
-use crate::observed::snapshot::{Candidate, EngineView, ImageState, InFlight, Observed};
 use crate::observed::{Container, ContainerState};
+use crate::snapshot::{Candidate, EngineView, ImageState, InFlight, Observed};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 

@@ -1,12 +1,12 @@
 //! What the engine says, and since when it has been saying anything.
 
+use crate::clock::Clock;
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
-use crate::health::Clock;
 use crate::history::History;
 use crate::observed::Container;
-use crate::observed::snapshot::{EngineView, ImageState, Observed};
 use crate::plan::{image_key, images_of_interest};
+use crate::snapshot::{EngineView, ImageState, Observed};
 use crate::updates::Candidates;
 use jiff::Timestamp;
 use node::config::settings::ImageReference;

@@ -3,10 +3,10 @@
 use crate::apply::{ApplyError, Tools, apply};
 use crate::desired::Service;
 use crate::engine::{Engine, PullProgress};
-use crate::observed::snapshot::{InFlight, PullInFlight};
 use crate::outcome::Outcome;
 use crate::plan::Action;
 use crate::registry::Registry;
+use crate::snapshot::{InFlight, PullInFlight};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -2,12 +2,13 @@
 
 use super::{Trouble, World, samples};
 use crate::bell::Bell;
+use crate::clock::Clock;
 use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, PullProgress};
-use crate::health::{Clock, Verdict};
-use crate::observed::snapshot::ImageState;
+use crate::health::Verdict;
 use crate::observed::{Container, ContainerState};
 use crate::reconcile::Gates;
 use crate::registry::{Login, Registry, RegistryError, Resolved};
+use crate::snapshot::ImageState;
 use jiff::Timestamp;
 use node::config::settings::{self, ImageReference, Network};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Small services, containers and answers to build situations from.
 
 use crate::desired::Service;
-use crate::observed::snapshot::{Answer, Candidate};
 use crate::observed::{Container, ContainerState};
+use crate::snapshot::{Answer, Candidate};
 use jiff::Timestamp;
 use node::config::settings::{self, Health, ImageReference, ImageVersion, Network, Probe, Update};
 use std::collections::BTreeMap;

@@ -6,8 +6,9 @@ mod kills;
 mod outages;
 mod service;
 
-use super::{Clock, Shipper, run};
+use super::{Shipper, run};
 use crate::board::Board;
+use crate::clock::Clock;
 use crate::observed::{Container, ContainerState};
 use crate::status::{Node, NodeState};
 use engine::ScriptedEngine;

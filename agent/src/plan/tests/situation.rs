@@ -6,8 +6,8 @@ use crate::engine::ImageFacts;
 use crate::health::Verdict;
 use crate::history::memory::{Failure, ServiceMemory};
 use crate::observed::ContainerState;
-use crate::observed::snapshot::ImageState;
 use crate::simulation::samples::{answered, at, container, image, service};
+use crate::snapshot::ImageState;
 use crate::status::{HealthState, ServiceState, UpdateState};
 
 pub(super) const OLD: &str = "sha256:old";

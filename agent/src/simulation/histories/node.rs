@@ -3,15 +3,15 @@
 use super::{DIGESTS, SERVICES, SPECS};
 use crate::apply::ApplyError;
 use crate::desired::Desired;
-use crate::history::memory::{Memory, RestartRequest};
+use crate::history::memory::{Memory, RestartRequest, Run};
 use crate::history::{Durable, History};
 use crate::observed::ContainerState;
-use crate::observed::snapshot::{AskFailure, Candidate, EngineView, Observed};
 use crate::outcome::{self, Outcome};
 use crate::plan::{Action, Plan, Step, images_of_interest, plan};
 use crate::simulation::engine::engine_error;
 use crate::simulation::samples::{answered, container, image, service};
 use crate::simulation::{Behaviour, Trouble, World};
+use crate::snapshot::{AskFailure, Candidate, EngineView, Observed};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -306,7 +306,12 @@ impl Node {
     }
 
     fn ask_restart(&mut self, name: &str) {
-        let running = self.world.running(name).first().copied().and_then(crate::plan::view::run_of);
+        let running = self.world.running(name).first().and_then(|container| match container.state {
+            ContainerState::Running { started_at } => {
+                Some(Run { container_id: container.id.clone(), started_at })
+            }
+            _ => None,
+        });
         self.history.memory.service_mut(name).restart = Some(RestartRequest { instead_of: running });
     }
 

@@ -9,14 +9,15 @@
 
 #![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
 
+use super::Agent;
+use crate::clock::Clock;
 use crate::cloud::ecr::Ecr;
 use crate::cloud::logs::CloudWatchLogs;
 use crate::desired::Desired;
-use crate::health::{Clock, Health};
+use crate::health::Health;
 use crate::history;
 use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
-use crate::run::Agent;
 use crate::secrets::{Refresh, Versions};
 use crate::{apply, logs, updates};
 use jiff::Timestamp;
