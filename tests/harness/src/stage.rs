@@ -240,6 +240,8 @@ fn config(dist: &Path, backend: &str) -> Config {
         imds: Some(bind(METADATA_ADDRESS, 80)),
         aws: Some(outside(AWS_PORT)),
         registry: Some(outside(443)),
+        // By address, for a root in which no name resolves.
+        registry_names: vec![OUTSIDE_ADDRESS.to_owned()],
         registry_backend: Some(backend.to_owned()),
         files: Some((outside(FILES_PORT), dist.to_owned())),
         control: None,

@@ -140,6 +140,11 @@ impl Instance {
         self.directory.join("root")
     }
 
+    /// The host's process id of its process 1; `/proc/LEADER/root` is its root with everything mounted in it.
+    pub fn leader(&self) -> u32 {
+        self.leader
+    }
+
     /// What it printed on its console so far.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.directory.join("console.log")).unwrap_or_default();
