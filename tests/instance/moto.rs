@@ -145,10 +145,14 @@ fn written(stage: &Stage, container: &str) -> Vec<String> {
     whole.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
+fn stream(stage: &Stage, service: &str) -> String {
+    format!("{}/{service}", stage.cloud.state().instance.id)
+}
+
 /// Waits until moto has what `container` of `name` wrote until now, and compares it.
 fn logs_arrive(stage: &Stage, moto: &Moto, name: &str, status: &Value) -> Result<usize, Box<dyn Error>> {
     let container = service(status, name)["container_id"].as_str().ok_or("no container id")?;
-    let stream = format!("{}/{name}", stage.cloud.state().instance.id);
+    let stream = stream(stage, name);
     let written = written(stage, container);
     let arrived = wait_for(&format!("the lines of {name} in moto"), LOGS_DEADLINE, || {
         let arrived = moto.messages(GROUP, &stream);
@@ -161,10 +165,28 @@ fn logs_arrive(stage: &Stage, moto: &Moto, name: &str, status: &Value) -> Result
     Ok(written.len())
 }
 
-fn secret_arrived(stage: &Stage) {
+/// The agent has been restarted by now; the container that it had has written nothing since.
+fn nothing_came_twice(
+    stage: &Stage,
+    moto: &Moto,
+    before: &Value,
+    lines: usize,
+) -> Result<(), Box<dyn Error>> {
+    let after = stage.status().map_err(|answer| answer.to_string())?;
+    let container = |status: &Value| service(status, "chatty")["container_id"].clone();
+    assert_eq!(container(before), container(&after), "the container was adopted");
+    assert_eq!(logs_arrive(stage, moto, "chatty", &after)?, lines);
+    let arrived = moto.messages(GROUP, &stream(stage, "chatty"));
+    assert_eq!(arrived.len(), lines, "lines came twice");
+    assert_eq!(arrived.last().map(String::as_str), Some(LAST_LINE));
+    Ok(())
+}
+
+fn secret_arrived(stage: &Stage) -> Result<(), Box<dyn Error>> {
     let expected = format!("{:x}", Sha256::digest(MARKED_VALUE));
-    let answer = stage.get("/env-sha?SECRET_KEY").expect("an answer of the service");
+    let answer = stage.get("/env-sha?SECRET_KEY")?;
     assert!(answer.1.contains(&expected), "{answer:?} has not the sha256 {expected}");
+    Ok(())
 }
 
 fn retention_is_set(moto: &Moto) -> Result<(), Box<dyn Error>> {
@@ -180,7 +202,7 @@ fn moves_to_second_image(stage: &Stage, moto: &Moto) -> Result<(), Box<dyn Error
         let web = service(status, "web");
         is_ready(status) && web["digest"] == second.as_str() && web["update"]["state"] == "current"
     })?;
-    let body = stage.get("/").expect("an answer of the service").1;
+    let body = stage.get("/")?.1;
     assert!(body.contains("two"), "{body}");
     Ok(())
 }
@@ -238,15 +260,10 @@ fn user_data_to_ready_update_logs_and_problems_against_moto() -> Result<(), Box<
         is_ready(status) && service(status, "chatty")["state"] == "running"
     })?;
     assert_eq!(service(&status, "web")["digest"], first.as_str(), "the digest that moto names");
-    secret_arrived(&stage);
+    secret_arrived(&stage)?;
     println!("ready from user data; the secret is in the container; the image is {first}, as moto names it");
 
     let chatty = logs_arrive(&stage, &moto, "chatty", &status)?;
-    assert!(
-        moto.messages(GROUP, &format!("{}/chatty", stage.cloud.state().instance.id))
-            .iter()
-            .any(|line| line == LAST_LINE)
-    );
     let web = logs_arrive(&stage, &moto, "web", &status)?;
     retention_is_set(&moto)?;
     println!(
@@ -257,6 +274,11 @@ fn user_data_to_ready_update_logs_and_problems_against_moto() -> Result<(), Box<
     println!("a second image under the same tag: the node moved to it");
     let problems = problems_are_named(&stage)?;
     println!("problems after a configuration that names what is not there:\n  {}", problems.join("\n  "));
+
+    nothing_came_twice(&stage, &moto, &status, chatty)?;
+    println!(
+        "after the agent's restart: the container of chatty is the same, and none of its lines came twice"
+    );
 
     let requests = moto.requests();
     println!("calls that moto got from the node: {requests:#?}");
