@@ -10,6 +10,7 @@ pub mod http;
 pub mod images;
 pub mod instance;
 pub mod local_cloud;
+pub mod moto;
 pub mod netns;
 pub mod processes;
 pub mod registry;

@@ -112,6 +112,20 @@ impl Stage {
         Ok(self.runtime.block_on(registry.push(image, REPOSITORY, tag))?)
     }
 
+    /// The manifest that the registry holds under a digest or tag of the stage's repository.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn manifest(&self, reference: &str) -> Result<String, Box<dyn Error>> {
+        let registry: Registry = self.registry.images();
+        Ok(self.runtime.block_on(registry.manifest(REPOSITORY, reference))?)
+    }
+
+    /// Points the programs of the next boot to AWS services at another address than the stage's own.
+    pub fn point_aws_at(&mut self, url: &str) {
+        self.description.environment = vec![("AWS_ENDPOINT_URL".to_owned(), url.to_owned())];
+    }
+
     /// The `[agent]` section that fetches the agent from the stage's file server.
     #[must_use]
     pub fn agent_section(&self) -> String {
