@@ -41,6 +41,8 @@ pub struct Stage {
     pub instance: Option<Instance>,
     /// What the instance finds under `/dev/xvdf`.
     pub volume: Volume,
+    /// What it finds under `/dev/xvdg` and so on, see [`Stage::attach`].
+    pub more_volumes: Vec<Volume>,
     /// The cloud.
     pub cloud: LocalCloud,
     registry: RegistryBackend,
@@ -80,11 +82,35 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let registry = RegistryBackend::start()?;
         let cloud = runtime.block_on(LocalCloud::start(config(&dist, registry.url())))?;
-        let disk = base.runs().join(crate::instance::next_name("volume"));
-        let volume = Volume::blank(&disk, VOLUME_BYTES)?;
+        let volume = blank_volume(&base)?;
         let description = describe(&cloud, &volume);
-        let instance = None;
-        Ok(Stage { instance, volume, cloud, registry, description, base, dist, sample, runtime })
+        let (instance, more_volumes) = (None, Vec::new());
+        Ok(Stage {
+            instance,
+            volume,
+            more_volumes,
+            cloud,
+            registry,
+            description,
+            base,
+            dist,
+            sample,
+            runtime,
+        })
+    }
+
+    /// One more blank volume, under the next device name: the first is `/dev/xvdg`. Before [`Stage::boot`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn attach(&mut self) -> Result<&Volume, Box<dyn Error>> {
+        let volume = blank_volume(&self.base)?;
+        self.description.volumes.push(volume.device().to_owned());
+        let mappings = self.more_volumes.len() + 2;
+        let name = ('g'..='p').nth(self.more_volumes.len()).ok_or("no device name is left")?;
+        self.cloud.state().block_devices.insert(format!("ebs{mappings}"), format!("sd{name}"));
+        self.more_volumes.push(volume);
+        Ok(&self.more_volumes[mappings - 2])
     }
 
     /// What the next boot is made of.
@@ -169,6 +195,26 @@ impl Stage {
             Some(instance) => Ok(instance.reboot(description)?),
             None => Err("no instance has booted yet".into()),
         }
+    }
+
+    /// Runs `node-bootstrap VERB --config -` with `node_toml` inside.
+    #[must_use]
+    pub fn bootstrap(&self, verb: &str, node_toml: &str) -> Answer {
+        self.instance().run_with_input(
+            ["env", &self.endpoint(), "node-bootstrap", verb, "--config", "-"],
+            node_toml.as_bytes(),
+        )
+    }
+
+    /// Runs `node-bootstrap run` inside with what is installed, as its unit does.
+    #[must_use]
+    pub fn bootstrap_again(&self) -> Answer {
+        self.instance().run(["env", &self.endpoint(), "node-bootstrap", "run"])
+    }
+
+    /// What systemd gives to every unit of the instance, for a command that is no unit.
+    fn endpoint(&self) -> String {
+        format!("AWS_ENDPOINT_URL={}", self.cloud.aws_url())
     }
 
     /// The booted instance.
@@ -262,6 +308,10 @@ fn config(dist: &Path, backend: &str) -> Config {
         initial,
         ..Config::default()
     }
+}
+
+fn blank_volume(base: &Base) -> std::io::Result<Volume> {
+    Volume::blank(&base.runs().join(crate::instance::next_name("volume")), VOLUME_BYTES)
 }
 
 fn bind(address: &str, port: u16) -> Bind {

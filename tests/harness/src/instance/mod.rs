@@ -145,6 +145,11 @@ impl Instance {
         self.leader
     }
 
+    /// Where the host sees what this instance has written to its root disk, and nothing of the base image.
+    pub fn written(&self) -> PathBuf {
+        self.directory.join("upper")
+    }
+
     /// What it printed on its console so far.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.directory.join("console.log")).unwrap_or_default();
