@@ -2,6 +2,7 @@
 //! status is quick and true, the programs are what they claim to be, memory is small, no log line is lost.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::print_stdout, reason = "a suite prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "a suite measures, and looks at the host")]
 
 #[path = "promises/programs.rs"]

@@ -121,6 +121,11 @@ fn in_an_empty_root(scene: &Scene, root: &Path, arguments: &[&str], input: &str)
     child.wait_with_output().unwrap()
 }
 
+/// Lines of the log with an error of that step.
+fn errors<'a>(log: &'a str, step: &str) -> Vec<&'a str> {
+    log.lines().filter(|line| line.contains(&format!(" error: {step}: "))).collect()
+}
+
 #[test]
 fn the_bootstrap_works_in_an_empty_root() {
     let Some(scene) = Scene::set() else { return };
@@ -156,8 +161,11 @@ fn the_bootstrap_works_in_an_empty_root() {
     println!("--- run without certificates: {}\n{}", run.status, text(&run));
     assert_eq!(run.status.code(), Some(1));
     let told = text(&run);
-    let failing: Vec<&str> = told.lines().filter(|line| line.contains("cannot fetch")).collect();
-    assert!(failing.len() == 1 && failing[0].contains("certificate"), "one line that names it: {told}");
+    let failing = errors(&told, "agent");
+    assert!(failing.len() == 1 && failing[0].contains("CA certificates"), "one line that names it: {told}");
+    for step in ["docker", "units"] {
+        assert_eq!(errors(&told, step).len(), 1, "one line for {step}: {told}");
+    }
 
     fs::write(root.path().join("etc/ssl/certs/ca-certificates.crt"), scene.stage.cloud.authority_pem())
         .unwrap();
@@ -165,7 +173,10 @@ fn the_bootstrap_works_in_an_empty_root() {
     println!("--- run with certificates: {}\n{}", run.status, text(&run));
     assert_eq!(run.status.code(), Some(1));
     let told = text(&run);
-    let failing: Vec<&str> = told.lines().filter(|line| line.contains("answers with status 401")).collect();
-    assert_eq!(failing.len(), 1, "TLS is accepted, and one line names the refusal: {told}");
+    let failing = errors(&told, "agent");
+    assert!(
+        failing.len() == 1 && failing[0].contains("401"),
+        "TLS is accepted, one line names the refusal: {told}"
+    );
     assert!(!told.contains("panicked") && !told.contains("Error {"), "{told}");
 }

@@ -114,8 +114,8 @@ fn written(scene: &Scene) -> Vec<(&'static str, PathBuf)> {
     ]
 }
 
-/// Where the value belongs, which is where it is: the store on tmpfs, the engine's own record of a container that has
-/// it in its environment, and the runtime's copy of that on tmpfs.
+/// Where the value belongs, which is where it is: the store on tmpfs, the engine's and containerd's own records of a
+/// container that has it in its environment (what `secret_files` avoids), and the runtime's copy of that on tmpfs.
 fn belongs(place: &str, file: &str) -> bool {
     match place {
         "run" => {
@@ -123,6 +123,7 @@ fn belongs(place: &str, file: &str) -> bool {
                 || (file.starts_with("docker/") || file.starts_with("containerd/"))
                     && file.ends_with("/config.json")
         }
+        "containerd" => file == "io.containerd.metadata.v1.bolt/meta.db",
         "docker" => file.starts_with("containers/") && file.ends_with("/config.v2.json"),
         _ => false,
     }

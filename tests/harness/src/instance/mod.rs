@@ -229,6 +229,8 @@ impl Instance {
     fn wait_for_systemd(&mut self) -> io::Result<()> {
         let started = Instant::now();
         while started.elapsed() < BOOT_DEADLINE {
+            // What was seen first may have been the helper that prepares the root, and is gone by now.
+            self.leader = self.wait_for_leader()?;
             // Not `is-system-running --wait`: user data may run for long, and it is the boot that is waited for.
             let answer = self.run(["systemctl", "show", "-p", "Version"]);
             if answer.status.success() && answer.stdout.contains("Version=") {
@@ -326,7 +328,7 @@ fn start_machine(
         // Docker sets up forwarding; everything else below /proc/sys stays read-only.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all"])
-        .args(["--console=pipe", "--link-journal=no", "--system-call-filter=@known"])
+        .args(["--console=read-only", "--link-journal=no", "--system-call-filter=@known"])
         .arg(format!("--directory={}", directory.join("root").display()))
         .arg(format!("--machine={}", network.name()))
         .arg(format!("--network-namespace-path={}", network.path().display()))
@@ -343,11 +345,19 @@ fn start_machine(
 /// Removes what [`Instance::boot`] made on the host. Goes on after an error: the rest has to go too.
 fn dismantle(directory: &Path, id: &str) {
     let _ = run_on_host("umount", &["--lazy"], Some(&directory.join("root")));
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        remove_control_groups(&hierarchy.path().join(id));
-    }
-    remove_control_groups(&Path::new("/sys/fs/cgroup").join(id));
+    sweep_control_groups(Path::new("/sys/fs/cgroup"), id);
     let _ = fs::remove_dir_all(directory);
+}
+
+/// A hierarchy that is itself mounted from a group of the host has the instance's group below that one.
+fn sweep_control_groups(group: &Path, id: &str) {
+    for child in fs::read_dir(group).into_iter().flatten().flatten() {
+        if child.file_name() == id {
+            remove_control_groups(&child.path());
+        } else if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sweep_control_groups(&child.path(), id);
+        }
+    }
 }
 
 fn remove_control_groups(group: &Path) {
