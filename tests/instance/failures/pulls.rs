@@ -26,10 +26,10 @@ fn refused_and_unusable_images_hold_up_only_their_own_service() {
     assert_eq!(code, 0, "bootstrap has nothing to do with images: {output}");
     let status = stage
         .wait_for_status("the refused token to be told", SOON, |status| {
-            problem(status, "pull_refused", "plain").is_some()
+            problem(status, "registry_denied", "plain").is_some()
         })
         .unwrap();
-    let line = line_of(&status, "pull_refused", "plain");
+    let line = line_of(&status, "registry_denied", "service plain");
     assert!(line.contains("ecr:GetAuthorizationToken"), "{line}");
     assert_eq!(stage.instance().run(["agentctl", "status"]).code(), 1);
 
@@ -51,7 +51,7 @@ fn refused_and_unusable_images_hold_up_only_their_own_service() {
         assert!(line.contains(word), "{word}: {line}");
         assert_ne!(named(&status, thing)["state"], "running", "{status:#}");
     }
-    assert!(problem(&status, "pull_refused", "").is_none(), "{status:#}");
+    assert!(problem(&status, "registry_denied", "").is_none(), "{status:#}");
 }
 
 #[test]

@@ -45,10 +45,10 @@ fn foreign_and_absent_volumes_are_left_alone_and_hold_up_only_who_needs_them() {
         .unwrap();
     let log = complaints(&stage);
     for (code, name, wanted) in [
-        ("volume_refused", "foreign", ["ext4", "xfs"]),
-        ("volume_refused", "dos", ["vfat", "xfs"]),
-        ("volume_absent", "late", ["/dev/sdh", "1 s"]),
-        ("volume_absent", "scratch", ["/dev/sdi", "1 s"]),
+        ("volume_foreign", "foreign", ["ext4", "xfs"]),
+        ("volume_foreign", "dos", ["vfat", "xfs"]),
+        ("volume_absent", "late", ["attached as sdh", "1 s"]),
+        ("volume_absent", "scratch", ["attached as sdi", "1 s"]),
     ] {
         let line = line_of(&status, code, &format!("volume {name}"));
         assert!(wanted.iter().all(|word| line.contains(word)), "{wanted:?}: {line}");

@@ -218,8 +218,9 @@ impl Instance {
                 return Err(self.boot_failure(&format!("systemd-nspawn ended with {status}")));
             }
             let list = fs::read_to_string(&children).unwrap_or_default();
-            if let Some(pid) = list.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
-                return Ok(pid);
+            let mut processes = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+            if let Some(leader) = processes.find(|pid| is_in_own_pid_namespace(*pid)) {
+                return Ok(leader);
             }
             pause();
         }
@@ -367,6 +368,13 @@ fn remove_control_groups(group: &Path) {
         }
     }
     let _ = fs::remove_dir(group);
+}
+
+/// systemd-nspawn has a first child that only makes the second one, in the machine's namespaces, and ends.
+fn is_in_own_pid_namespace(pid: u32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    let its = namespace(&pid.to_string());
+    its.is_some() && its != namespace("self")
 }
 
 /// Between two looks at a condition that announces itself in no other way.
