@@ -4,6 +4,7 @@
 //! It knows nothing of `node`, `agent` or `bootstrap`: its reading of the AWS protocols is its own, so that the
 //! programs are not checked against themselves.
 
+pub mod bench;
 pub mod demo;
 pub mod docker_daemon;
 pub mod http;

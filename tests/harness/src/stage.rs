@@ -179,7 +179,16 @@ impl Stage {
     /// Why it did not boot, with its console.
     pub fn boot(&mut self, node_toml: &str) -> Result<(), Box<dyn Error>> {
         let user_data = self.user_data(node_toml);
-        self.cloud.state().user_data = Some(user_data);
+        self.boot_with(&user_data)
+    }
+
+    /// Boots an instance with this user data; one that is there goes first.
+    ///
+    /// # Errors
+    /// Why it did not boot, with its console.
+    pub fn boot_with(&mut self, user_data: &str) -> Result<(), Box<dyn Error>> {
+        self.instance = None;
+        self.cloud.state().user_data = Some(user_data.to_owned());
         self.description.run_user_data = true;
         self.instance = Some(Instance::boot(&self.base, &self.description)?);
         Ok(())

@@ -1,0 +1,112 @@
+//! What `make bench` measures: the release binaries on disposable instances of this host, beside what a user would pick
+//! instead, in one run.
+//!
+//! Out: a table of measurements with the bar of each and the ratio to the other way. What always holds: every number is
+//! from this run; what could not be measured says why.
+
+#![expect(clippy::print_stdout, reason = "its product is what it prints")]
+
+mod boot;
+mod crash;
+mod idle;
+mod samples;
+mod status;
+
+use crate::stage::{Stage, dist};
+use samples::Row;
+use std::error::Error;
+use std::time::Duration;
+
+/// From user data's start to a service that answers, a slow host included.
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+/// For a change of the node's state.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Services of the second half, as the bars have them.
+const SERVICES: usize = 10;
+
+fn node_toml(stage: &Stage) -> String {
+    let agent = stage.agent_section();
+    format!(
+        r#"{agent}
+[volumes.models]
+device = "/dev/sdf"
+mount = "/mnt/models"
+[secrets.app]
+id = "{secret}"
+[services.web]
+image = "{image}"
+ports = ["80:8000"]
+environment_from = ["app"]
+mounts = ["/mnt/models:/models"]
+[services.web.health]
+http = "/health"
+[logs]
+group = "/bench/${{node.name}}"
+"#,
+        secret = crate::stage::SECRET,
+        image = image(),
+    )
+}
+
+fn image() -> String {
+    format!("{}/{}:latest", crate::stage::REGISTRY, crate::stage::REPOSITORY)
+}
+
+/// Measures everything and prints the table.
+///
+/// # Errors
+/// What did not start or did not answer.
+pub fn run() -> Result<(), Box<dyn Error>> {
+    let say = |what: &str| println!("{what} …");
+    let mut stage = Stage::set(say)?;
+    stage.push_sample("latest", "one", "healthy")?;
+    say("a blank instance boots with our user data");
+    let ours = boot::ours(&mut stage)?;
+    let mut rows = ours.rows();
+    say("100 x agentctl status, docker ps, systemctl status");
+    rows.extend(status::rows(&stage)?);
+    say("an idle node with one service, 30 s");
+    rows.extend(idle::rows(&stage, 1)?);
+    say("nine more services, and 30 s of those");
+    ten_services(&stage)?;
+    rows.extend(idle::rows(&stage, SERVICES)?);
+    say("crashes: each of ten containers once, three ways of bringing it back");
+    rows.extend(crash::rows(&stage)?);
+    say("a blank instance boots with a shell script");
+    rows.push(boot::beside_shell(&mut stage, &ours)?);
+    rows.push(size()?);
+    drop(stage);
+    samples::print(&rows);
+    Ok(())
+}
+
+/// Adds what makes them ten, as a drop-in.
+fn ten_services(stage: &Stage) -> Result<(), Box<dyn Error>> {
+    let services = (1..SERVICES).map(|number| {
+        format!(
+            "[services.s{number}]\nimage = \"{}\"\n[services.s{number}.health]\nhttp = \"8000/health\"\n",
+            image()
+        )
+    });
+    let write = "mkdir -p /etc/node-agent/node.d && cat > /etc/node-agent/node.d/ten.toml && systemctl restart node-agent";
+    let text: String = services.collect();
+    stage.instance().run_with_input(["sh", "-c", write], text.as_bytes()).expect_success();
+    stage.wait_for_status("ten services", DEADLINE, |status| {
+        let services = status["services"].as_array().cloned().unwrap_or_default();
+        let passing = services.iter().filter(|service| service["health"] == "passing").count();
+        status["node"]["state"] == "ready" && passing == SERVICES
+    })?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "looks at what the build left")]
+fn size() -> Result<Row, Box<dyn Error>> {
+    let bytes = std::fs::metadata(dist().join("node-bootstrap"))?.len();
+    Ok(Row {
+        what: "static bootstrap, size".to_owned(),
+        bar: "6 MB".to_owned(),
+        ours: samples::megabytes(bytes),
+        instead: "-".to_owned(),
+        ratio: None,
+    })
+}
