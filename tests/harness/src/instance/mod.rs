@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 /// From the stop signal until the container is killed; Docker gets its own 10 s for each container inside.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// For control groups to lose their last process.
+const EMPTY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What an instance is made of, beside the base image.
 #[derive(Debug, Default)]
@@ -268,6 +270,7 @@ impl Instance {
         }
         let _ = self.machine.kill();
         let _ = self.machine.wait();
+        leftovers::end_members(&self.id);
     }
 }
 
@@ -346,19 +349,32 @@ fn start_machine(
 /// Removes what [`Instance::boot`] made on the host. Goes on after an error: the rest has to go too.
 fn dismantle(directory: &Path, id: &str) {
     let _ = run_on_host("umount", &["--lazy"], Some(&directory.join("root")));
-    sweep_control_groups(Path::new("/sys/fs/cgroup"), id);
+    // The last processes of containers may still be on their way out.
+    let _ =
+        crate::wait::wait_for(
+            "the control groups to be empty",
+            EMPTY_DEADLINE,
+            || match sweep_control_groups(Path::new("/sys/fs/cgroup"), id) {
+                0 => Ok(()),
+                left => Err(format!("{left} are left")),
+            },
+        );
     let _ = fs::remove_dir_all(directory);
 }
 
 /// A hierarchy that is itself mounted from a group of the host has the instance's group below that one.
-fn sweep_control_groups(group: &Path, id: &str) {
+/// Returns how many could not be removed.
+fn sweep_control_groups(group: &Path, id: &str) -> usize {
+    let mut left = 0;
     for child in fs::read_dir(group).into_iter().flatten().flatten() {
         if child.file_name() == id {
             remove_control_groups(&child.path());
+            left += usize::from(child.path().exists());
         } else if child.file_type().is_ok_and(|kind| kind.is_dir()) {
-            sweep_control_groups(&child.path(), id);
+            left += sweep_control_groups(&child.path(), id);
         }
     }
+    left
 }
 
 fn remove_control_groups(group: &Path) {
