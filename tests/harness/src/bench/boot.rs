@@ -105,8 +105,10 @@ fn longest_chain(steps: &[Step]) -> Vec<&Step> {
 /// `node-bootstrap run` where all is as wanted: nothing but looking, and the local cloud's answers.
 fn nothing_to_do(stage: &Stage) -> Result<Samples, Box<dyn Error>> {
     let script = format!(
-        "for i in $(seq {NOTHING_TO_DO_RUNS}); do s=$EPOCHREALTIME; node-bootstrap run >/dev/null 2>&1 || exit 1; \
-         e=$EPOCHREALTIME; echo $(( ${{e/./}} - ${{s/./}} )); done"
+        "for i in $(seq {NOTHING_TO_DO_RUNS}); do s=$EPOCHREALTIME; \
+         AWS_ENDPOINT_URL={aws} node-bootstrap run >/dev/null 2>/tmp/bench-error || {{ cat /tmp/bench-error >&2; exit 1; }}; \
+         e=$EPOCHREALTIME; echo $(( ${{e/./}} - ${{s/./}} )); done",
+        aws = stage.cloud.aws_url()
     );
     let text = stage.instance().run(["bash", "-c", &script]).expect_success();
     let times: Result<Vec<f64>, _> = text.lines().map(str::parse::<f64>).collect();
@@ -115,28 +117,25 @@ fn nothing_to_do(stage: &Stage) -> Result<Samples, Box<dyn Error>> {
 
 impl Boot {
     pub(super) fn rows(&self) -> Vec<Row> {
-        let row = |what: &str, bar: &str, ours: String| Row {
-            what: what.to_owned(),
-            bar: bar.to_owned(),
-            ours,
-            instead: "-".to_owned(),
-            ratio: None,
-        };
         let chain = self.chain_names.join(", ");
         vec![
-            row(
+            Row::alone(
                 "bootstrap, first boot: wall",
                 "1.1 x longest chain",
                 format!("{:.0} ms = {:.2} x chain", self.wall, self.wall / self.chain),
             ),
-            row("bootstrap, first boot: longest chain (ms)", "-", format!("{:.0} ms: {chain}", self.chain)),
-            row("bootstrap, first boot: sum of all steps", "-", format!("{:.0} ms", self.sum)),
-            row(
+            Row::alone(
+                "bootstrap, first boot: longest chain (ms)",
+                "-",
+                format!("{:.0} ms: {chain}", self.chain),
+            ),
+            Row::alone("bootstrap, first boot: sum of all steps", "-", format!("{:.0} ms", self.sum)),
+            Row::alone(
                 "bootstrap, first boot: wall without the chain's waits",
                 "100 ms",
                 format!("{:.0} ms", self.own),
             ),
-            row(
+            Row::alone(
                 &format!("bootstrap where all is done, wall, median / max of {}", self.nothing_to_do.count()),
                 "-",
                 self.nothing_to_do.text(),
@@ -146,7 +145,7 @@ impl Boot {
 }
 
 /// Boots another blank instance with a script that does the same by hand.
-pub(super) fn beside_shell(stage: &mut Stage, ours: &Boot) -> Result<Row, Box<dyn Error>> {
+pub(super) fn beside_shell(stage: &mut Stage, ours: &Boot) -> Result<Vec<Row>, Box<dyn Error>> {
     let (password, _) = stage.cloud.state().registry_tokens.issue(jiff::Timestamp::now());
     let value = crate::stage::MARKED_VALUE;
     let metadata = crate::instance::METADATA_ADDRESS;
@@ -165,13 +164,13 @@ pub(super) fn beside_shell(stage: &mut Stage, ours: &Boot) -> Result<Row, Box<dy
     );
     stage.boot_with(&script)?;
     let shell = until_it_answers(stage)?;
-    Ok(Row {
+    Ok(vec![Row {
         what: "start of user data to the service's first answer".to_owned(),
         bar: "-".to_owned(),
         ours: format!("{:.0} ms", ours.answers),
         instead: format!("shell script without its calls of `aws`: {shell:.0} ms"),
         ratio: Some(shell / ours.answers),
-    })
+    }])
 }
 
 /// Milliseconds from the first line of user data to an answer on port 80 from outside.
