@@ -4,8 +4,6 @@
 //! Ten containers each way, each killed once, so that no back-off is measured: all three of them have one. The times
 //! are the engine's own, from its `die` event to its next `start` event.
 
-#![expect(clippy::disallowed_methods, reason = "reads the events that the engine wrote")]
-
 use super::samples::{Row, Samples};
 use super::{DEADLINE, SERVICES};
 use crate::stage::{REGISTRY, REPOSITORY, Stage};

@@ -93,9 +93,23 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     table.add("static bootstrap, size", size());
     drop(stage);
     samples::print(&table.0);
+    for note in NOTES {
+        println!("{note}");
+    }
     println!("\nload of this host: {before} before, {} after", load());
     Ok(())
 }
+
+/// What the numbers hold and what they do not.
+const NOTES: [&str; 4] = [
+    "\nThe chain's waits are metadata, secrets, volumes, Docker, the agent's download and its start; unpacking is in the \
+     download, systemd's reload is not in a wait.",
+    "The shell script fetches no secret and no ECR token (there is no `aws` on the instance), installs no agent, and \
+     boots second, with warm caches: all three favour it.",
+    "A first crash is measured. Each has its back-off for more: ours 1, 2, 4 s … up to 5 min, Docker 0.1 s doubling, \
+     systemd five starts in 10 s.",
+    "Idle services write a line of log every second, which is read and shipped.",
+];
 
 /// Adds what makes them ten, as a drop-in.
 fn ten_services(stage: &Stage) -> Result<(), Box<dyn Error>> {
@@ -117,13 +131,11 @@ fn ten_services(stage: &Stage) -> Result<(), Box<dyn Error>> {
 }
 
 /// A loaded host measures its neighbours too.
-#[expect(clippy::disallowed_methods, reason = "looks at the host")]
 fn load() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_whitespace().take(1).collect()
 }
 
-#[expect(clippy::disallowed_methods, reason = "looks at what the build left")]
 fn size() -> Result<Vec<Row>, Box<dyn Error>> {
     let bytes = std::fs::metadata(dist().join("node-bootstrap"))?.len();
     Ok(vec![Row::alone("static bootstrap, size", "6 MB", samples::megabytes(bytes))])
