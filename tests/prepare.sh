@@ -53,7 +53,7 @@ case " $* " in *" test "*)
         rm -rf target/moto
         log=$(mktemp)
         if python3 -m venv target/moto > "$log" 2>&1 &&
-            target/moto/bin/pip install --quiet --disable-pip-version-check "moto[server]==$moto" >> "$log" 2>&1; then
+            target/moto/bin/pip install --quiet --disable-pip-version-check --retries 1 "moto[server]==$moto" >> "$log" 2>&1; then
             printf '%s\n' "$moto" > target/moto/version
         else
             rm -rf target/moto

@@ -208,7 +208,7 @@ fn moves_to_second_image(stage: &Stage, moto: &Moto) -> Result<(), Box<dyn Error
 }
 
 /// A new configuration names what is not there: two secrets and a repository.
-fn problems_are_named(stage: &Stage) -> Result<Vec<String>, Box<dyn Error>> {
+fn problems_are_named(stage: &Stage, moto: &Moto) -> Result<Vec<String>, Box<dyn Error>> {
     let more = r#"
 [secrets.removed]
 id = "removed"
@@ -220,7 +220,14 @@ image = "${account}.dkr.ecr.${region}.amazonaws.com/no-such-repository:latest"
 image = "${account}.dkr.ecr.${region}.amazonaws.com/sample:no-such-tag"
 "#;
     let text = node_toml(stage, more);
-    let answer = stage.instance().run_with_input(["node-bootstrap", "run", "--config", "-"], text.as_bytes());
+    let endpoint = format!("AWS_ENDPOINT_URL={}", moto.url());
+    let run = ["env", &endpoint, "node-bootstrap", "run", "--config", "-"];
+    let answer = stage.instance().run_with_input(run, text.as_bytes());
+    for words in
+        ["secret removed (removed) does not exist", "secret scheduled (scheduled) is scheduled for deletion"]
+    {
+        assert!(answer.stdout.contains(words) || answer.stderr.contains(words), "{words}: {answer}");
+    }
     assert_eq!(answer.code(), 1, "two secrets are missing: {answer}");
     let wanted = [
         ("secret_missing", "removed"),
@@ -272,7 +279,7 @@ fn user_data_to_ready_update_logs_and_problems_against_moto() -> Result<(), Box<
 
     moves_to_second_image(&stage, &moto)?;
     println!("a second image under the same tag: the node moved to it");
-    let problems = problems_are_named(&stage)?;
+    let problems = problems_are_named(&stage, &moto)?;
     println!("problems after a configuration that names what is not there:\n  {}", problems.join("\n  "));
 
     nothing_came_twice(&stage, &moto, &status, chatty)?;

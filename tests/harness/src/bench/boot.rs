@@ -14,6 +14,8 @@ use std::fs;
 use std::time::SystemTime;
 
 const STARTED: &str = "var/lib/cloud/started";
+/// What `times` of the shell printed before and after bootstrap.
+const TIMES: &str = "var/lib/cloud/times";
 const NOTHING_TO_DO_RUNS: usize = 5;
 /// Steps that are our own work; the others wait for AWS, mkfs, Docker, a download or systemd.
 const OWN_STEPS: [&str; 3] = ["configuration", "units", "handoff"];
@@ -26,6 +28,7 @@ pub(super) struct Boot {
     chain: f64,
     chain_names: Vec<String>,
     own: f64,
+    processor: f64,
     nothing_to_do: Samples,
 }
 
@@ -39,7 +42,9 @@ struct Step {
 pub(super) fn ours(stage: &mut Stage) -> Result<Boot, Box<dyn Error>> {
     let user_data = stage.user_data(&node_toml(stage));
     let user_data = user_data.replacen("set -e\n", &format!("set -e\ndate +%s%N > /{STARTED}\n"), 1);
-    stage.boot_with(&user_data)?;
+    let user_data =
+        user_data.replacen("exec node-bootstrap", &format!("times > /{TIMES}\nnode-bootstrap"), 1);
+    stage.boot_with(&format!("{user_data}times >> /{TIMES}\n"))?;
     let answers = until_it_answers(stage)?;
     let (code, output) = stage.wait_for_user_data(BOOT_DEADLINE)?;
     if code != 0 {
@@ -50,11 +55,32 @@ pub(super) fn ours(stage: &mut Stage) -> Result<Boot, Box<dyn Error>> {
     })?;
     let text = stage.instance().run(["cat", "/run/node-agent/handoff.json"]).expect_success();
     let handoff: Value = serde_json::from_str(&text)?;
-    let nothing_to_do = nothing_to_do(stage)?;
-    Ok(of_handoff(&handoff, answers, nothing_to_do)?)
+    let mut boot = of_handoff(&handoff, answers)?;
+    boot.processor = processor(stage)?;
+    boot.nothing_to_do = nothing_to_do(stage)?;
+    Ok(boot)
 }
 
-fn of_handoff(handoff: &Value, answers: f64, nothing_to_do: Samples) -> Result<Boot, String> {
+/// CPU time of bootstrap and of the programs that it ran and waited for.
+fn processor(stage: &Stage) -> Result<f64, Box<dyn Error>> {
+    let text = fs::read_to_string(stage.instance().root().join(TIMES))?;
+    let children: Vec<f64> = text.lines().skip(1).step_by(2).map(cpu).collect();
+    match children[..] {
+        [before, after] => Ok(after - before),
+        _ => Err(format!("the shell's times are not understood: {text}").into()),
+    }
+}
+
+/// Milliseconds of a line such as `0m0.120000s 0m0.050000s`: user and system.
+fn cpu(line: &str) -> f64 {
+    let part = |text: &str| {
+        let (minutes, seconds) = text.trim_end_matches('s').split_once('m')?;
+        Some(minutes.parse::<f64>().ok()? * 60_000.0 + seconds.parse::<f64>().ok()? * 1000.0)
+    };
+    line.split_whitespace().map(|text| part(text).unwrap_or(f64::NAN)).sum()
+}
+
+fn of_handoff(handoff: &Value, answers: f64) -> Result<Boot, String> {
     let moment = |name: &str| {
         let text = handoff[name].as_str().unwrap_or_default();
         text.parse::<jiff::Timestamp>().map_err(|error| format!("{name} of the handoff: {error}"))
@@ -74,7 +100,8 @@ fn of_handoff(handoff: &Value, answers: f64, nothing_to_do: Samples) -> Result<B
         chain: length(&chain),
         chain_names: chain.iter().map(name).collect(),
         own: wall - length(&waits),
-        nothing_to_do,
+        processor: f64::NAN,
+        nothing_to_do: Samples::default(),
     })
 }
 
@@ -105,8 +132,10 @@ fn longest_chain(steps: &[Step]) -> Vec<&Step> {
 /// `node-bootstrap run` where all is as wanted: nothing but looking, and the local cloud's answers.
 fn nothing_to_do(stage: &Stage) -> Result<Samples, Box<dyn Error>> {
     let script = format!(
-        "for i in $(seq {NOTHING_TO_DO_RUNS}); do s=$EPOCHREALTIME; node-bootstrap run >/dev/null 2>&1 || exit 1; \
-         e=$EPOCHREALTIME; echo $(( ${{e/./}} - ${{s/./}} )); done"
+        "for i in $(seq {NOTHING_TO_DO_RUNS}); do s=$EPOCHREALTIME; \
+         AWS_ENDPOINT_URL={aws} node-bootstrap run >/dev/null 2>/tmp/bench-error || {{ cat /tmp/bench-error >&2; exit 1; }}; \
+         e=$EPOCHREALTIME; echo $(( ${{e/./}} - ${{s/./}} )); done",
+        aws = stage.cloud.aws_url()
     );
     let text = stage.instance().run(["bash", "-c", &script]).expect_success();
     let times: Result<Vec<f64>, _> = text.lines().map(str::parse::<f64>).collect();
@@ -115,28 +144,30 @@ fn nothing_to_do(stage: &Stage) -> Result<Samples, Box<dyn Error>> {
 
 impl Boot {
     pub(super) fn rows(&self) -> Vec<Row> {
-        let row = |what: &str, bar: &str, ours: String| Row {
-            what: what.to_owned(),
-            bar: bar.to_owned(),
-            ours,
-            instead: "-".to_owned(),
-            ratio: None,
-        };
         let chain = self.chain_names.join(", ");
         vec![
-            row(
+            Row::alone(
                 "bootstrap, first boot: wall",
                 "1.1 x longest chain",
                 format!("{:.0} ms = {:.2} x chain", self.wall, self.wall / self.chain),
             ),
-            row("bootstrap, first boot: longest chain (ms)", "-", format!("{:.0} ms: {chain}", self.chain)),
-            row("bootstrap, first boot: sum of all steps", "-", format!("{:.0} ms", self.sum)),
-            row(
+            Row::alone(
+                "bootstrap, first boot: longest chain (ms)",
+                "-",
+                format!("{:.0} ms: {chain}", self.chain),
+            ),
+            Row::alone("bootstrap, first boot: sum of all steps", "-", format!("{:.0} ms", self.sum)),
+            Row::alone(
                 "bootstrap, first boot: wall without the chain's waits",
                 "100 ms",
                 format!("{:.0} ms", self.own),
             ),
-            row(
+            Row::alone(
+                "bootstrap, first boot: CPU, with the programs it runs",
+                "-",
+                format!("{:.0} ms", self.processor),
+            ),
+            Row::alone(
                 &format!("bootstrap where all is done, wall, median / max of {}", self.nothing_to_do.count()),
                 "-",
                 self.nothing_to_do.text(),
@@ -146,7 +177,7 @@ impl Boot {
 }
 
 /// Boots another blank instance with a script that does the same by hand.
-pub(super) fn beside_shell(stage: &mut Stage, ours: &Boot) -> Result<Row, Box<dyn Error>> {
+pub(super) fn beside_shell(stage: &mut Stage, ours: &Boot) -> Result<Vec<Row>, Box<dyn Error>> {
     let (password, _) = stage.cloud.state().registry_tokens.issue(jiff::Timestamp::now());
     let value = crate::stage::MARKED_VALUE;
     let metadata = crate::instance::METADATA_ADDRESS;
@@ -165,13 +196,13 @@ pub(super) fn beside_shell(stage: &mut Stage, ours: &Boot) -> Result<Row, Box<dy
     );
     stage.boot_with(&script)?;
     let shell = until_it_answers(stage)?;
-    Ok(Row {
+    Ok(vec![Row {
         what: "start of user data to the service's first answer".to_owned(),
         bar: "-".to_owned(),
         ours: format!("{:.0} ms", ours.answers),
         instead: format!("shell script without its calls of `aws`: {shell:.0} ms"),
         ratio: Some(shell / ours.answers),
-    })
+    }])
 }
 
 /// Milliseconds from the first line of user data to an answer on port 80 from outside.

@@ -13,6 +13,13 @@ pub(super) struct Row {
     pub(super) ratio: Option<f64>,
 }
 
+impl Row {
+    /// A row with nothing beside it.
+    pub(super) fn alone(what: &str, bar: &str, ours: String) -> Row {
+        Row { what: what.to_owned(), bar: bar.to_owned(), ours, instead: "-".to_owned(), ratio: None }
+    }
+}
+
 /// Measurements of one thing, milliseconds.
 #[derive(Clone, Default)]
 pub(super) struct Samples(Vec<f64>);
