@@ -84,7 +84,8 @@ impl Node {
 
     /// What CloudWatch Logs has of the service.
     pub(super) fn shipped(&self, group: &str, service: &str) -> Vec<Value> {
-        let lines = self.stage.cloud.state().logs.messages(group, &self.stream(service));
+        let stream = self.stream(service);
+        let lines = self.stage.cloud.state().logs.messages(group, &stream);
         lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
