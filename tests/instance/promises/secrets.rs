@@ -3,7 +3,7 @@
 //! each kind of place, proves that the search finds what is there.
 
 use crate::scene::{PATIENCE, Scene, pass, process_inside};
-use harness::stage::{MARKED_VALUE, REGISTRY, REPOSITORY, SECRET};
+use harness::stage::{REGISTRY, REPOSITORY, SECRET};
 use harness::wait::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -16,6 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const CONTROL: &str = "control-77aa01-value";
+
+/// This run's own: another stage of the host may be at work beside it.
+fn marked() -> String {
+    format!("marked-{}-of-this-run", std::process::id())
+}
 
 /// Two services that get the value in every way there is, one that fails with it, and three broken secrets.
 fn node_toml(scene: &Scene) -> String {
@@ -174,7 +179,7 @@ fn boot_watched(scene: &mut Scene) {
         let watch = scope.spawn(|| {
             let mut found = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                found.extend(in_arguments(MARKED_VALUE));
+                found.extend(in_arguments(&marked()));
                 looks.fetch_add(1, Ordering::Relaxed);
             }
             found
@@ -200,11 +205,10 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() {
     let Some(mut scene) = Scene::set() else { return };
     scene.push("one", "healthy");
     scene.stage.push_sample("failing", "failing", "exit").unwrap();
-    scene.stage.cloud.put_secret("broken", &format!("{{\"SECRET_KEY\": \"{MARKED_VALUE}\", oops"));
-    scene
-        .stage
-        .cloud
-        .put_secret("large", &format!("{{\"SECRET_KEY\": \"{MARKED_VALUE}{}\"}}", "x".repeat(70_000)));
+    let marked = marked();
+    scene.stage.cloud.put_secret(SECRET, &format!("{{\"SECRET_KEY\": \"{marked}\"}}"));
+    scene.stage.cloud.put_secret("broken", &format!("{{\"SECRET_KEY\": \"{marked}\", oops"));
+    scene.stage.cloud.put_secret("large", &format!("{{\"SECRET_KEY\": \"{marked}{}\"}}", "x".repeat(70_000)));
     boot_watched(&mut scene);
     containers_have_it(&scene);
     folder_is_closed(&scene);
@@ -216,7 +220,7 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() {
     scene.agent_answers(Some(pid));
     scene.stage.instance().run(["systemctl", "restart", "node-bootstrap"]);
     // Another value in the same places, half of which fail.
-    scene.stage.cloud.put_secret(SECRET, &format!("[\"{MARKED_VALUE}\"]"));
+    scene.stage.cloud.put_secret(SECRET, &format!("[\"{marked}\"]"));
     scene.stage.instance().run(["systemctl", "restart", "node-bootstrap"]);
     scene.agent_answers(None);
     nowhere_else(&scene, "after crash and error");
@@ -224,7 +228,7 @@ fn a_secret_is_where_it_belongs_and_nowhere_else() {
 }
 
 fn containers_have_it(scene: &Scene) {
-    let wanted = format!("{:x}", Sha256::digest(MARKED_VALUE));
+    let wanted = format!("{:x}", Sha256::digest(marked()));
     for path in ["/env-sha?SECRET_KEY", "/env-sha?RENAMED"] {
         let (status, body) = scene.stage.get(path).unwrap();
         assert!(status == 200 && body.contains(&wanted), "{path}: {status} {body}");
@@ -238,7 +242,7 @@ fn containers_have_it(scene: &Scene) {
     let id = scene.stage.instance().shell("docker ps --quiet --filter label=node-agent.service=files");
     let inspect = format!("docker inspect {}", id.expect_success().trim());
     let inspect = scene.stage.instance().shell(&inspect).expect_success();
-    assert!(!inspect.contains(MARKED_VALUE), "secret_files keep it out of docker inspect: {inspect}");
+    assert!(!inspect.contains(&marked()), "secret_files keep it out of docker inspect: {inspect}");
 }
 
 fn folder_is_closed(scene: &Scene) {
@@ -255,24 +259,24 @@ fn nowhere_else(scene: &Scene, when: &str) {
     let mut misplaced = Vec::new();
     let mut placed = Vec::new();
     for (place, directory) in written(scene) {
-        for file in in_files(&directory, MARKED_VALUE) {
+        for file in in_files(&directory, &marked()) {
             let found = if belongs(place, &file) { &mut placed } else { &mut misplaced };
             found.push(format!("{place}: {file}"));
         }
     }
     println!("{when}: in {} files where it belongs: {placed:#?}", placed.len());
     for (what, text) in shown(scene) {
-        if text.contains(MARKED_VALUE) {
-            let lines: Vec<&str> = text.lines().filter(|line| line.contains(MARKED_VALUE)).collect();
+        if text.contains(&marked()) {
+            let lines: Vec<&str> = text.lines().filter(|line| line.contains(&marked())).collect();
             misplaced.push(format!("{what}: {lines:?}"));
         }
     }
-    misplaced.extend(in_arguments(MARKED_VALUE).into_iter().map(|line| format!("arguments: {line}")));
+    misplaced.extend(in_arguments(&marked()).into_iter().map(|line| format!("arguments: {line}")));
     let leader = scene.stage.instance().leader();
     for name in ["node-agent", "dockerd", "containerd", "systemd"] {
         let pid = process_inside(leader, name).unwrap_or_else(|| panic!("{name} does not run"));
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        if String::from_utf8_lossy(&environment).contains(MARKED_VALUE) {
+        if String::from_utf8_lossy(&environment).contains(&marked()) {
             misplaced.push(format!("environment of {name}"));
         }
     }
