@@ -1,9 +1,13 @@
 //! What a run that was killed left behind: found by the process id in its name, and removed piece by piece.
 
 use super::{dismantle, run_on_host};
+use nix::sys::signal::{SigSet, Signal};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// As a shell reports an interrupted program: 128 and SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// Removes everything under `runs` that belongs to a process of which `gone` is true: machine, mounts, namespace,
 /// control groups, loop devices, files.
@@ -23,6 +27,24 @@ pub fn sweep(runs: &Path, gone: impl Fn(u32) -> bool) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Removes what this process has under `runs` when it is asked to end, and ends it. To be called before any other thread
+/// is started, so that none of them takes the signal.
+#[expect(clippy::print_stderr, reason = "taking down takes a moment, and a person waits for it")]
+pub fn sweep_on_signal(runs: PathBuf) {
+    let mut signals = SigSet::empty();
+    signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    if signals.thread_block().is_err() {
+        return;
+    }
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            eprintln!("\ntaking it down");
+            sweep(&runs, |owner| owner == std::process::id());
+            std::process::exit(INTERRUPTED);
+        }
+    });
 }
 
 /// Whether no process has this id.
