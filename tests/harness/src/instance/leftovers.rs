@@ -12,7 +12,10 @@ const INTERRUPTED: i32 = 130;
 /// Removes everything under `runs` that belongs to a process of which `gone` is true: machine, mounts, namespace,
 /// control groups, loop devices, files.
 pub fn sweep(runs: &Path, gone: impl Fn(u32) -> bool) {
-    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+    let mut entries: Vec<_> = fs::read_dir(runs).into_iter().flatten().flatten().collect();
+    // Machines before the volumes that they have mounted.
+    entries.sort_by_key(|entry| !entry.path().is_dir());
+    for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(owner) = name.split('-').nth(1).and_then(|pid| pid.parse().ok()) else { continue };
         if !gone(owner) {
@@ -41,7 +44,12 @@ pub fn sweep_on_signal(runs: PathBuf) {
     std::thread::spawn(move || {
         if signals.wait().is_ok() {
             eprintln!("\ntaking it down");
-            sweep(&runs, |owner| owner == std::process::id());
+            let own = std::process::id();
+            sweep(&runs, |owner| owner == own);
+            // The registry and what else runs for this process, each in a group of its own.
+            for child in children(own.cast_signed()) {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGTERM);
+            }
             std::process::exit(INTERRUPTED);
         }
     });
@@ -61,11 +69,24 @@ fn stop_machine(name: &str) {
         if !line.split(|byte| *byte == 0).any(|argument| argument == wanted.as_bytes()) {
             continue;
         }
-        let pid = nix::unistd::Pid::from_raw(pid);
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        let ended = || if is_gone(pid.as_raw().cast_unsigned()) { Ok(()) } else { Err("it runs".to_owned()) };
-        let _ = crate::wait::wait_for("systemd-nspawn to end", super::STOP_DEADLINE, ended);
+        // The first process inside outlives systemd-nspawn; everything else inside ends with it.
+        let inside = children(pid);
+        for pid in std::iter::once(pid).chain(inside.iter().copied()) {
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let ended = || {
+            let mut machine = inside.iter().chain([&pid]);
+            if machine.all(|pid| is_gone(pid.cast_unsigned())) { Ok(()) } else { Err("it runs".to_owned()) }
+        };
+        let _ = crate::wait::wait_for("the machine to end", super::STOP_DEADLINE, ended);
     }
+}
+
+/// The children of all threads of a process.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<i32>>()).collect()
 }
 
 fn detach(file: &Path) {
