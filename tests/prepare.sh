@@ -19,7 +19,7 @@ have_gib=0
 [ -e /dev/loop-control ] || stop "no /dev/loop-control; the model volume is a loop device (try: modprobe loop)"
 
 # What the host lacks, by package: a C compiler for ring, libsystemd for the agent, and the test bench.
-wanted="gcc pkg-config libsystemd-dev musl-tools debootstrap systemd-container docker.io docker-registry skopeo \
+wanted="gcc pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container docker.io docker-registry skopeo \
 busybox-static xfsprogs e2fsprogs btrfs-progs dosfstools fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv"
 missing=""
 for package in $wanted; do

@@ -31,6 +31,8 @@ pub const SECRET: &str = "stage-secrets";
 pub const MARKED_VALUE: &str = "marked-5e1f3c-secret-value";
 /// Repository of the sample application.
 pub const REPOSITORY: &str = "sample";
+/// The user data that is shipped as an example; placeholders stand for what differs from account to account.
+const USER_DATA: &str = include_str!("../../../packaging/cloud-init/user-data.sh");
 const AWS_PORT: u16 = 4566;
 const FILES_PORT: u16 = 8080;
 const VOLUME_BYTES: u64 = 1 << 30;
@@ -41,6 +43,8 @@ pub struct Stage {
     pub instance: Option<Instance>,
     /// What the instance finds under `/dev/xvdf`.
     pub volume: Volume,
+    /// What it finds under `/dev/xvdg` and so on, see [`Stage::attach`].
+    pub more_volumes: Vec<Volume>,
     /// The cloud.
     pub cloud: LocalCloud,
     registry: RegistryBackend,
@@ -80,11 +84,35 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let registry = RegistryBackend::start()?;
         let cloud = runtime.block_on(LocalCloud::start(config(&dist, registry.url())))?;
-        let disk = base.runs().join(crate::instance::next_name("volume"));
-        let volume = Volume::blank(&disk, VOLUME_BYTES)?;
+        let volume = blank_volume(&base)?;
         let description = describe(&cloud, &volume);
-        let instance = None;
-        Ok(Stage { instance, volume, cloud, registry, description, base, dist, sample, runtime })
+        let (instance, more_volumes) = (None, Vec::new());
+        Ok(Stage {
+            instance,
+            volume,
+            more_volumes,
+            cloud,
+            registry,
+            description,
+            base,
+            dist,
+            sample,
+            runtime,
+        })
+    }
+
+    /// One more blank volume, under the next device name: the first is `/dev/xvdg`. Before [`Stage::boot`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn attach(&mut self) -> Result<&Volume, Box<dyn Error>> {
+        let volume = blank_volume(&self.base)?;
+        self.description.volumes.push(volume.device().to_owned());
+        let mappings = self.more_volumes.len() + 2;
+        let name = ('g'..='p').nth(self.more_volumes.len()).ok_or("no device name is left")?;
+        self.cloud.state().block_devices.insert(format!("ebs{mappings}"), format!("sd{name}"));
+        self.more_volumes.push(volume);
+        Ok(&self.more_volumes[mappings - 2])
     }
 
     /// What the next boot is made of.
@@ -97,7 +125,7 @@ impl Stage {
     /// # Errors
     /// What the registry refused.
     pub fn push_sample(&self, tag: &str, version: &str, mode: &str) -> Result<String, Box<dyn Error>> {
-        let recipe = Recipe::of_program("/sample-app", self.sample.clone());
+        let recipe = Recipe::of_program("/sample-app", self.sample().to_vec());
         let mut recipe = recipe.env("VERSION", version).env("MODE", mode);
         recipe.exposed_ports = vec!["8000/tcp".to_owned()];
         self.push(&recipe.build()?, tag)
@@ -108,8 +136,22 @@ impl Stage {
     /// # Errors
     /// What the registry refused.
     pub fn push(&self, image: &Image, tag: &str) -> Result<String, Box<dyn Error>> {
+        self.push_to(REPOSITORY, image, tag)
+    }
+
+    /// Pushes an image under `tag` of any repository of the account and returns its digest.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn push_to(&self, repository: &str, image: &Image, tag: &str) -> Result<String, Box<dyn Error>> {
         let registry: Registry = self.registry.images();
-        Ok(self.runtime.block_on(registry.push(image, REPOSITORY, tag))?)
+        Ok(self.runtime.block_on(registry.push(image, repository, tag))?)
+    }
+
+    /// The sample application: one static program.
+    #[must_use]
+    pub fn sample(&self) -> &[u8] {
+        &self.sample
     }
 
     /// The manifest that the registry holds under a digest or tag of the stage's repository.
@@ -134,17 +176,14 @@ impl Stage {
         format!("[agent]\nurl = \"{}/{name}\"\nsha256 = \"{sum}\"\n", self.cloud.files_url())
     }
 
-    /// User data as a person would write it: fetch the bootstrap, check it, run it with a node.toml.
+    /// The user data of packaging/cloud-init with `node_toml` in place of its own, from the stage's file server.
     #[must_use]
     pub fn user_data(&self, node_toml: &str) -> String {
+        const CONFIGURATION: &str = "<<'EOF'\n";
+        let script = USER_DATA.split_inclusive(CONFIGURATION).next().unwrap_or_default();
         let sum = sha256(&self.dist.join("node-bootstrap"));
-        let files = self.cloud.files_url();
-        format!(
-            "#!/bin/sh\nset -e\ncurl -fsSo /usr/bin/node-bootstrap {files}/node-bootstrap\n\
-             echo \"{sum}  /usr/bin/node-bootstrap\" | sha256sum --check --quiet\n\
-             chmod 755 /usr/bin/node-bootstrap\n\
-             exec node-bootstrap run --config - <<'EOF'\n{node_toml}\nEOF\n"
-        )
+        let script = script.replace("https://EXAMPLE-BUCKET.s3.amazonaws.com", &self.cloud.files_url());
+        format!("{}{node_toml}\nEOF\n", script.replace("SHA256_OF_NODE_BOOTSTRAP", &sum))
     }
 
     /// Boots an instance whose user data runs the bootstrap with `node_toml`.
@@ -178,6 +217,26 @@ impl Stage {
             Some(instance) => Ok(instance.reboot(description)?),
             None => Err("no instance has booted yet".into()),
         }
+    }
+
+    /// Runs `node-bootstrap VERB --config -` with `node_toml` inside.
+    #[must_use]
+    pub fn bootstrap(&self, verb: &str, node_toml: &str) -> Answer {
+        self.instance().run_with_input(
+            ["env", &self.endpoint(), "node-bootstrap", verb, "--config", "-"],
+            node_toml.as_bytes(),
+        )
+    }
+
+    /// Runs `node-bootstrap run` inside with what is installed, as its unit does.
+    #[must_use]
+    pub fn bootstrap_again(&self) -> Answer {
+        self.instance().run(["env", &self.endpoint(), "node-bootstrap", "run"])
+    }
+
+    /// What systemd gives to every unit of the instance, for a command that is no unit.
+    fn endpoint(&self) -> String {
+        format!("AWS_ENDPOINT_URL={}", self.cloud.aws_url())
     }
 
     /// The booted instance.
@@ -238,8 +297,16 @@ impl Stage {
     /// # Errors
     /// Why there was no answer.
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        self.get_at(80, path)
+    }
+
+    /// The same on another port.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub fn get_at(&self, port: u16, path: &str) -> Result<(u16, String), String> {
         let client = crate::http::HttpClient::default();
-        let url = format!("http://{INSTANCE_ADDRESS}{path}");
+        let url = format!("http://{INSTANCE_ADDRESS}:{port}{path}");
         let answer = self.runtime.block_on(async {
             tokio::time::timeout(Duration::from_secs(2), client.send("GET", &url, &[], "")).await
         });
@@ -263,12 +330,18 @@ fn config(dist: &Path, backend: &str) -> Config {
         imds: Some(bind(METADATA_ADDRESS, 80)),
         aws: Some(outside(AWS_PORT)),
         registry: Some(outside(443)),
+        // By address, for a root in which no name resolves.
+        registry_names: vec![OUTSIDE_ADDRESS.to_owned()],
         registry_backend: Some(backend.to_owned()),
         files: Some((outside(FILES_PORT), dist.to_owned())),
         control: None,
         initial,
         ..Config::default()
     }
+}
+
+fn blank_volume(base: &Base) -> std::io::Result<Volume> {
+    Volume::blank(&base.runs().join(crate::instance::next_name("volume")), VOLUME_BYTES)
 }
 
 fn bind(address: &str, port: u16) -> Bind {
