@@ -216,3 +216,31 @@ fn until_it_answers(stage: &Stage) -> Result<f64, Box<dyn Error>> {
     let took = now.saturating_sub(std::time::Duration::from_nanos(started));
     Ok(took.as_secs_f64() * 1000.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn step(name: &str, start: f64, end: f64) -> Step {
+        Step { name: name.to_owned(), start, end }
+    }
+
+    #[test]
+    fn the_chain_goes_through_the_longest_of_the_steps_that_ran_side_by_side() {
+        let steps = [
+            step("metadata", 0.0, 6.0),
+            step("volume", 7.0, 300.0),
+            step("agent", 7.0, 500.0),
+            step("docker", 7.0, 20.0),
+            step("units", 500.0, 700.0),
+        ];
+        let names: Vec<&str> = longest_chain(&steps).iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["metadata", "agent", "units"]);
+    }
+
+    #[test]
+    fn the_times_of_both_shells_are_read() {
+        assert!((cpu("0m0.120000s 0m0.050000s") - 170.0).abs() < 1e-6);
+        assert!((cpu("1m0.10s 0m0.05s") - 60_150.0).abs() < 1e-6);
+    }
+}

@@ -1,14 +1,21 @@
 //! What a run that was killed left behind: found by the process id in its name, and removed piece by piece.
 
 use super::{dismantle, run_on_host};
+use nix::sys::signal::{SigSet, Signal};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// As a shell reports an interrupted program: 128 and SIGINT.
+const INTERRUPTED: i32 = 130;
 
 /// Removes everything under `runs` that belongs to a process of which `gone` is true: machine, mounts, namespace,
 /// control groups, loop devices, files.
 pub fn sweep(runs: &Path, gone: impl Fn(u32) -> bool) {
-    for entry in fs::read_dir(runs).into_iter().flatten().flatten() {
+    let mut entries: Vec<_> = fs::read_dir(runs).into_iter().flatten().flatten().collect();
+    // Machines before the volumes that they have mounted.
+    entries.sort_by_key(|entry| !entry.path().is_dir());
+    for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Some(owner) = name.split('-').nth(1).and_then(|pid| pid.parse().ok()) else { continue };
         if !gone(owner) {
@@ -24,6 +31,29 @@ pub fn sweep(runs: &Path, gone: impl Fn(u32) -> bool) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// Removes what this process has under `runs` when it is asked to end, and ends it. To be called before any other thread
+/// is started, so that none of them takes the signal.
+#[expect(clippy::print_stderr, reason = "taking down takes a moment, and a person waits for it")]
+pub fn sweep_on_signal(runs: PathBuf) {
+    let mut signals = SigSet::empty();
+    signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    if signals.thread_block().is_err() {
+        return;
+    }
+    std::thread::spawn(move || {
+        if signals.wait().is_ok() {
+            eprintln!("\ntaking it down");
+            let own = std::process::id();
+            sweep(&runs, |owner| owner == own);
+            // The registry and what else runs for this process, each in a group of its own.
+            for child in children(own.cast_signed()) {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGTERM);
+            }
+            std::process::exit(INTERRUPTED);
+        }
+    });
 }
 
 /// Whether no process has this id.
@@ -77,6 +107,13 @@ fn members(name: &str) -> Vec<i32> {
         hostname.trim() == name
     };
     processes.filter(inside).collect()
+}
+
+/// The children of all threads of a process.
+fn children(pid: i32) -> Vec<i32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    lists.flat_map(|list| list.split_whitespace().flat_map(str::parse).collect::<Vec<i32>>()).collect()
 }
 
 fn detach(file: &Path) {

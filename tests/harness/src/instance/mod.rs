@@ -13,7 +13,7 @@ mod network;
 mod volume;
 
 pub use base::{Base, BaseError};
-pub use leftovers::{is_gone, sweep};
+pub use leftovers::{is_gone, sweep, sweep_on_signal};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;
 
