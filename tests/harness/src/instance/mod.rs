@@ -208,8 +208,9 @@ impl Instance {
                 return Err(self.boot_failure(&format!("systemd-nspawn ended with {status}")));
             }
             let list = fs::read_to_string(&children).unwrap_or_default();
-            if let Some(pid) = list.split_whitespace().next().and_then(|pid| pid.parse().ok()) {
-                return Ok(pid);
+            // For a moment there is another child, which sets up the mounts and starts the machine's own first process.
+            if let Some(pid) = list.split_whitespace().find(|pid| is_first_process(pid)) {
+                return pid.parse().map_err(io::Error::other);
             }
             pause();
         }
@@ -264,6 +265,13 @@ impl Drop for Instance {
         self.network.remove();
         dismantle(&self.directory, &self.id);
     }
+}
+
+/// Whether a process is number 1 in a namespace of its own.
+fn is_first_process(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    numbers.unwrap_or_default().split_whitespace().skip(1).last() == Some("1")
 }
 
 fn mount_root(base: &Base, directory: &Path) -> io::Result<()> {
