@@ -49,7 +49,8 @@ fn algoitny_worker_finishes_its_task_before_it_is_restarted() {
     let before = node.container("worker");
     let command = ["celery", "-A", "config", "worker", "--loglevel=info"];
     assert_eq!(before["Config"]["Cmd"], serde_json::json!(command));
-    assert_eq!(before["HostConfig"]["PortBindings"], serde_json::json!({}));
+    let published = before["HostConfig"]["PortBindings"].as_object();
+    assert!(published.is_none_or(serde_json::Map::is_empty), "{published:?}");
 
     let restart = node.stage.instance().run(["agentctl", "restart", "worker", "--wait"]);
     assert_eq!(restart.code(), 0, "{restart}");
