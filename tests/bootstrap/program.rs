@@ -232,7 +232,7 @@ fn a_plan_prints_every_step_and_changes_nothing() {
         ]
     );
     let text = world.bootstrap(&["plan", "--config", "-"], &configuration);
-    assert!(text.expect(0).stdout.contains("no volume attached as sdf"), "{}", text.story());
+    assert!(text.expect(0).stdout.contains("nothing is attached as sdf"), "{}", text.story());
     let mut after = world.written();
     after.retain(|path| !path.ends_with("/systemctl.log"));
     assert_eq!(after, before);

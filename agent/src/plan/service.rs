@@ -120,7 +120,8 @@ fn registry_problem(draft: &mut Draft, view: &View<'_>) {
     {
         return;
     }
-    draft.problem(view, &failure.code, failure.message.clone(), failure.hint.clone());
+    let message = format!("service {}: {}", view.name(), failure.message);
+    draft.problem(view, &failure.code, message, failure.hint.clone());
 }
 
 /// What failed and was not made good since, of the things that are still wanted.

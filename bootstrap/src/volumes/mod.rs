@@ -59,7 +59,10 @@ pub(crate) async fn run(
             return (Ending::failed(fault), volume);
         }
     };
-    tracing::info!("volume {name}: {}", plan.reason);
+    if matches!(plan.action, Action::Format | Action::Mount { .. } | Action::Grow) {
+        // What follows may take its time; what was decided is in the log before it is begun.
+        tracing::info!("volume {name}: begins: {}", plan.reason);
+    }
     let Match::One(device) = &observation.device else {
         let fault =
             plan.fault(name).unwrap_or_else(|| Fault::new("volume_absent", plan.reason.clone(), None));

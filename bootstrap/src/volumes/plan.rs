@@ -228,8 +228,11 @@ pub fn plan(wanted: &Volume, observation: &Observation) -> Plan {
     let device = match &observation.device {
         Match::One(device) => device,
         Match::Absent { seen } => {
-            let identity = identity_text(&wanted.identity);
-            return Plan::new(Action::Wait, format!("no volume {identity} is attached; seen: {seen}"));
+            let absent = match &wanted.identity {
+                VolumeIdentity::AttachName(name) => format!("nothing is attached as {name}"),
+                VolumeIdentity::VolumeId(id) => format!("{id} is not attached"),
+            };
+            return Plan::new(Action::Wait, format!("{absent}; seen: {seen}"));
         }
         Match::Ambiguous { seen } => {
             let identity = identity_text(&wanted.identity);

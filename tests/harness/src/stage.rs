@@ -43,6 +43,8 @@ pub struct Stage {
     pub instance: Option<Instance>,
     /// What the instance finds under `/dev/xvdf`.
     pub volume: Volume,
+    /// What it finds under `/dev/xvdg` and so on, see [`Stage::attach`].
+    pub more_volumes: Vec<Volume>,
     /// The cloud.
     pub cloud: LocalCloud,
     registry: RegistryBackend,
@@ -82,11 +84,35 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let registry = RegistryBackend::start()?;
         let cloud = runtime.block_on(LocalCloud::start(config(&dist, registry.url())))?;
-        let disk = base.runs().join(crate::instance::next_name("volume"));
-        let volume = Volume::blank(&disk, VOLUME_BYTES)?;
+        let volume = blank_volume(&base)?;
         let description = describe(&cloud, &volume);
-        let instance = None;
-        Ok(Stage { instance, volume, cloud, registry, description, base, dist, sample, runtime })
+        let (instance, more_volumes) = (None, Vec::new());
+        Ok(Stage {
+            instance,
+            volume,
+            more_volumes,
+            cloud,
+            registry,
+            description,
+            base,
+            dist,
+            sample,
+            runtime,
+        })
+    }
+
+    /// One more blank volume, under the next device name: the first is `/dev/xvdg`. Before [`Stage::boot`].
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn attach(&mut self) -> Result<&Volume, Box<dyn Error>> {
+        let volume = blank_volume(&self.base)?;
+        self.description.volumes.push(volume.device().to_owned());
+        let mappings = self.more_volumes.len() + 2;
+        let name = ('g'..='p').nth(self.more_volumes.len()).ok_or("no device name is left")?;
+        self.cloud.state().block_devices.insert(format!("ebs{mappings}"), format!("sd{name}"));
+        self.more_volumes.push(volume);
+        Ok(&self.more_volumes[mappings - 2])
     }
 
     /// What the next boot is made of.
@@ -128,6 +154,20 @@ impl Stage {
         &self.sample
     }
 
+    /// The manifest that the registry holds under a digest or tag of the stage's repository.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn manifest(&self, reference: &str) -> Result<String, Box<dyn Error>> {
+        let registry: Registry = self.registry.images();
+        Ok(self.runtime.block_on(registry.manifest(REPOSITORY, reference))?)
+    }
+
+    /// Points the programs of the next boot to AWS services at another address than the stage's own.
+    pub fn point_aws_at(&mut self, url: &str) {
+        self.description.environment = vec![("AWS_ENDPOINT_URL".to_owned(), url.to_owned())];
+    }
+
     /// The `[agent]` section that fetches the agent from the stage's file server.
     #[must_use]
     pub fn agent_section(&self) -> String {
@@ -152,7 +192,16 @@ impl Stage {
     /// Why it did not boot, with its console.
     pub fn boot(&mut self, node_toml: &str) -> Result<(), Box<dyn Error>> {
         let user_data = self.user_data(node_toml);
-        self.cloud.state().user_data = Some(user_data);
+        self.boot_with(&user_data)
+    }
+
+    /// Boots an instance with this user data; one that is there goes first.
+    ///
+    /// # Errors
+    /// Why it did not boot, with its console.
+    pub fn boot_with(&mut self, user_data: &str) -> Result<(), Box<dyn Error>> {
+        self.instance = None;
+        self.cloud.state().user_data = Some(user_data.to_owned());
         self.description.run_user_data = true;
         self.instance = Some(Instance::boot(&self.base, &self.description)?);
         Ok(())
@@ -168,6 +217,26 @@ impl Stage {
             Some(instance) => Ok(instance.reboot(description)?),
             None => Err("no instance has booted yet".into()),
         }
+    }
+
+    /// Runs `node-bootstrap VERB --config -` with `node_toml` inside.
+    #[must_use]
+    pub fn bootstrap(&self, verb: &str, node_toml: &str) -> Answer {
+        self.instance().run_with_input(
+            ["env", &self.endpoint(), "node-bootstrap", verb, "--config", "-"],
+            node_toml.as_bytes(),
+        )
+    }
+
+    /// Runs `node-bootstrap run` inside with what is installed, as its unit does.
+    #[must_use]
+    pub fn bootstrap_again(&self) -> Answer {
+        self.instance().run(["env", &self.endpoint(), "node-bootstrap", "run"])
+    }
+
+    /// What systemd gives to every unit of the instance, for a command that is no unit.
+    fn endpoint(&self) -> String {
+        format!("AWS_ENDPOINT_URL={}", self.cloud.aws_url())
     }
 
     /// The booted instance.
@@ -261,12 +330,18 @@ fn config(dist: &Path, backend: &str) -> Config {
         imds: Some(bind(METADATA_ADDRESS, 80)),
         aws: Some(outside(AWS_PORT)),
         registry: Some(outside(443)),
+        // By address, for a root in which no name resolves.
+        registry_names: vec![OUTSIDE_ADDRESS.to_owned()],
         registry_backend: Some(backend.to_owned()),
         files: Some((outside(FILES_PORT), dist.to_owned())),
         control: None,
         initial,
         ..Config::default()
     }
+}
+
+fn blank_volume(base: &Base) -> std::io::Result<Volume> {
+    Volume::blank(&base.runs().join(crate::instance::next_name("volume")), VOLUME_BYTES)
 }
 
 fn bind(address: &str, port: u16) -> Bind {

@@ -28,7 +28,7 @@ pub fn render(status: &Status, stale: Option<&Stale>, now: Timestamp, page: Page
     text.push_str(&problems(&status.problems, now, page));
     text.push_str(&node(status, now, page));
     text.push('\n');
-    text.push_str(&services(&status.services, page));
+    text.push_str(&services(status, page));
     if !status.volumes.is_empty() {
         text.push('\n');
         text.push_str(&volumes(&status.volumes, page));
@@ -78,7 +78,8 @@ fn node(status: &Status, now: Timestamp, page: Page) -> String {
     text
 }
 
-fn services(services: &[Service], page: Page) -> String {
+fn services(status: &Status, page: Page) -> String {
+    let services = &status.services;
     if services.is_empty() {
         return "no services\n".to_owned();
     }
@@ -89,7 +90,10 @@ fn services(services: &[Service], page: Page) -> String {
     for (service, line) in services.iter().zip(lines) {
         text.push_str(&line);
         text.push('\n');
-        if let Some(reason) = &service.update.reason {
+        // What is said above as a problem is not said again.
+        let said =
+            |reason: &&String| status.problems.iter().any(|problem| problem.message.ends_with(*reason));
+        if let Some(reason) = service.update.reason.as_ref().filter(|reason| !said(reason)) {
             text.push_str(&wrap(&format!("update: {reason}"), 4, page.width));
         }
     }

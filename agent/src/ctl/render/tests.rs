@@ -195,3 +195,14 @@ fn colours_change_nothing_but_colours() {
         render(&degraded(), None, now(), PLAIN)
     );
 }
+
+#[test]
+fn what_is_a_problem_is_not_said_again_below_its_service() {
+    let mut status = degraded();
+    let reason = "cannot look up api:latest: there is no image of that tag";
+    status.services[0].update.reason = Some(reason.to_owned());
+    let problem = Problem { message: format!("service api: {reason}"), ..status.problems[0].clone() };
+    status.problems = vec![problem];
+    let text = render(&status, None, now(), Page { width: 200, colour: false });
+    assert_eq!(text.matches(reason).count(), 1, "{text}");
+}

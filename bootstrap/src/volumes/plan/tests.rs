@@ -192,7 +192,7 @@ fn plan_absent_waits_and_ambiguous_is_refused_with_what_was_seen() {
         mounted_bytes: None,
     };
     let plan_absent = plan(&wanted(), &absent);
-    let seen = "no volume attached as sdf is attached; seen: nvme2n1 (without a known identity, 20.0 GiB)";
+    let seen = "nothing is attached as sdf; seen: nvme2n1 (without a known identity, 20.0 GiB)";
     assert_eq!(plan_absent, Plan::new(Action::Wait, seen));
     let twin = Device { name: "nvme3n1".to_owned(), ..device() };
     let both = Observation { device: find(&wanted().identity, &[device(), twin]), ..absent };

@@ -16,6 +16,7 @@ pub fn sweep(runs: &Path, gone: impl Fn(u32) -> bool) {
         }
         if entry.path().is_dir() {
             stop_machine(&name);
+            end_members(&name);
             let _ = run_on_host("ip", &["netns", "delete", &name], None);
             dismantle(&entry.path(), &name);
         } else {
@@ -31,6 +32,14 @@ pub fn is_gone(pid: u32) -> bool {
     !Path::new("/proc").join(pid.to_string()).exists()
 }
 
+/// A child of this very process stays a zombie for as long as nobody waits for it.
+fn has_ended(pid: i32) -> bool {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => stat.contains(") Z "),
+        Err(_) => true,
+    }
+}
+
 fn stop_machine(name: &str) {
     let wanted = format!("--machine={name}");
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -41,9 +50,33 @@ fn stop_machine(name: &str) {
         }
         let pid = nix::unistd::Pid::from_raw(pid);
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-        let ended = || if is_gone(pid.as_raw().cast_unsigned()) { Ok(()) } else { Err("it runs".to_owned()) };
+        let ended = || if has_ended(pid.as_raw()) { Ok(()) } else { Err("it runs".to_owned()) };
         let _ = crate::wait::wait_for("systemd-nspawn to end", super::STOP_DEADLINE, ended);
     }
+}
+
+/// Ends every process of the instance `name`: its process 1 outlives a systemd-nspawn that is killed, and with it
+/// everything inside.
+pub(super) fn end_members(name: &str) {
+    let _ = crate::wait::wait_for("the instance's processes to end", super::STOP_DEADLINE, || {
+        let members = members(name);
+        for pid in &members {
+            let pid = nix::unistd::Pid::from_raw(*pid);
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+        }
+        if members.is_empty() { Ok(()) } else { Err(format!("{members:?} run")) }
+    });
+}
+
+/// Processes whose root is the instance's. Those of containers go with its process 1; a zombie has no root any more.
+fn members(name: &str) -> Vec<i32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter_map(|entry| entry.file_name().to_string_lossy().parse::<i32>().ok());
+    let inside = |pid: &i32| {
+        let hostname = fs::read_to_string(format!("/proc/{pid}/root/etc/hostname")).unwrap_or_default();
+        hostname.trim() == name
+    };
+    processes.filter(inside).collect()
 }
 
 fn detach(file: &Path) {

@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 /// From the stop signal until the container is killed; Docker gets its own 10 s for each container inside.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// For control groups to lose their last process.
+const EMPTY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What an instance is made of, beside the base image.
 #[derive(Debug, Default)]
@@ -140,6 +142,16 @@ impl Instance {
         self.directory.join("root")
     }
 
+    /// The host's process id of its process 1; `/proc/LEADER/root` is its root with everything mounted in it.
+    pub fn leader(&self) -> u32 {
+        self.leader
+    }
+
+    /// Where the host sees what this instance has written to its root disk, and nothing of the base image.
+    pub fn written(&self) -> PathBuf {
+        self.directory.join("upper")
+    }
+
     /// What it printed on its console so far.
     pub fn console(&self) -> String {
         let bytes = fs::read(self.directory.join("console.log")).unwrap_or_default();
@@ -208,9 +220,9 @@ impl Instance {
                 return Err(self.boot_failure(&format!("systemd-nspawn ended with {status}")));
             }
             let list = fs::read_to_string(&children).unwrap_or_default();
-            // For a moment there is another child, which sets up the mounts and starts the machine's own first process.
-            if let Some(pid) = list.split_whitespace().find(|pid| is_first_process(pid)) {
-                return pid.parse().map_err(io::Error::other);
+            let mut processes = list.split_whitespace().filter_map(|pid| pid.parse().ok());
+            if let Some(leader) = processes.find(|pid| is_in_own_pid_namespace(*pid)) {
+                return Ok(leader);
             }
             pause();
         }
@@ -220,6 +232,8 @@ impl Instance {
     fn wait_for_systemd(&mut self) -> io::Result<()> {
         let started = Instant::now();
         while started.elapsed() < BOOT_DEADLINE {
+            // What was seen first may have been the helper that prepares the root, and is gone by now.
+            self.leader = self.wait_for_leader()?;
             // Not `is-system-running --wait`: user data may run for long, and it is the boot that is waited for.
             let answer = self.run(["systemctl", "show", "-p", "Version"]);
             if answer.status.success() && answer.stdout.contains("Version=") {
@@ -256,6 +270,7 @@ impl Instance {
         }
         let _ = self.machine.kill();
         let _ = self.machine.wait();
+        leftovers::end_members(&self.id);
     }
 }
 
@@ -265,13 +280,6 @@ impl Drop for Instance {
         self.network.remove();
         dismantle(&self.directory, &self.id);
     }
-}
-
-/// Whether a process is number 1 in a namespace of its own.
-fn is_first_process(pid: &str) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    numbers.unwrap_or_default().split_whitespace().skip(1).last() == Some("1")
 }
 
 fn mount_root(base: &Base, directory: &Path) -> io::Result<()> {
@@ -324,7 +332,7 @@ fn start_machine(
         // Docker sets up forwarding; everything else below /proc/sys stays read-only.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all"])
-        .args(["--console=pipe", "--link-journal=no", "--system-call-filter=@known"])
+        .args(["--console=read-only", "--link-journal=no", "--system-call-filter=@known"])
         .arg(format!("--directory={}", directory.join("root").display()))
         .arg(format!("--machine={}", network.name()))
         .arg(format!("--network-namespace-path={}", network.path().display()))
@@ -341,11 +349,32 @@ fn start_machine(
 /// Removes what [`Instance::boot`] made on the host. Goes on after an error: the rest has to go too.
 fn dismantle(directory: &Path, id: &str) {
     let _ = run_on_host("umount", &["--lazy"], Some(&directory.join("root")));
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-        remove_control_groups(&hierarchy.path().join(id));
-    }
-    remove_control_groups(&Path::new("/sys/fs/cgroup").join(id));
+    // The last processes of containers may still be on their way out.
+    let _ =
+        crate::wait::wait_for(
+            "the control groups to be empty",
+            EMPTY_DEADLINE,
+            || match sweep_control_groups(Path::new("/sys/fs/cgroup"), id) {
+                0 => Ok(()),
+                left => Err(format!("{left} are left")),
+            },
+        );
     let _ = fs::remove_dir_all(directory);
+}
+
+/// A hierarchy that is itself mounted from a group of the host has the instance's group below that one.
+/// Returns how many could not be removed.
+fn sweep_control_groups(group: &Path, id: &str) -> usize {
+    let mut left = 0;
+    for child in fs::read_dir(group).into_iter().flatten().flatten() {
+        if child.file_name() == id {
+            remove_control_groups(&child.path());
+            left += usize::from(child.path().exists());
+        } else if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            left += sweep_control_groups(&child.path(), id);
+        }
+    }
+    left
 }
 
 fn remove_control_groups(group: &Path) {
@@ -355,6 +384,13 @@ fn remove_control_groups(group: &Path) {
         }
     }
     let _ = fs::remove_dir(group);
+}
+
+/// systemd-nspawn has a first child that only makes the second one, in the machine's namespaces, and ends.
+fn is_in_own_pid_namespace(pid: u32) -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
+    let its = namespace(&pid.to_string());
+    its.is_some() && its != namespace("self")
 }
 
 /// Between two looks at a condition that announces itself in no other way.

@@ -33,6 +33,11 @@ impl Volume {
         &self.device
     }
 
+    /// The file behind it.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Enlarges the volume as EBS does: the device grows, what is on it does not.
     pub fn grow(&self, bytes: u64) -> io::Result<()> {
         fs::OpenOptions::new().write(true).open(&self.file)?.set_len(bytes)?;

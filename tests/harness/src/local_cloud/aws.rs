@@ -79,6 +79,7 @@ pub(super) fn unknown_operation(operation: &str) -> AwsError {
 
 /// The error of a denied action, as IAM words it.
 pub(super) fn denied(action: &str, resource: &str) -> AwsError {
+    let resource = if resource.is_empty() { "*" } else { resource };
     let message = format!(
         "User: the role of the instance is not authorized to perform: {action} on resource: {resource} because no \
          identity-based policy allows the {action} action"
