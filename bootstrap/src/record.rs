@@ -47,7 +47,7 @@ impl Record {
     pub(crate) fn add(&mut self, ended: Ended) {
         let Ended { step, ending, required } = ended;
         match ending.outcome {
-            Outcome::Failed => tracing::error!("{}: {}", step.name, with_hint(&step.reason, &ending)),
+            Outcome::Failed => complain(&step.name, &with_hint(&step.reason, &ending), required),
             Outcome::Skipped => tracing::warn!("{}: skipped, {}", step.name, step.reason),
             Outcome::Done | Outcome::Unchanged => tracing::info!("{}: {}", step.name, step.reason),
         }
@@ -55,7 +55,7 @@ impl Record {
         self.failed |= required && is_missing;
         if let Some(fault) = &ending.fault {
             if ending.outcome != Outcome::Failed {
-                tracing::warn!("{}: {}", step.name, fault.line());
+                complain(&step.name, &fault.line(), false);
             }
             self.findings.problems.push(fault.problem(self.clock.now()));
         }
@@ -73,6 +73,16 @@ impl Record {
     /// Something required is missing.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed
+    }
+}
+
+/// One line, under the step's name where it does not begin with that anyway.
+fn complain(step: &str, line: &str, required: bool) {
+    let line = if line.starts_with(step) { line.to_owned() } else { format!("{step}: {line}") };
+    if required {
+        tracing::error!("{line}");
+    } else {
+        tracing::warn!("{line}");
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn preview(paths: &Paths, name: &str, wanted: &Volume) -> PlannedStep
     let step = format!("volume {name}");
     match observe_and_plan(paths, name, wanted) {
         Err(fault) => PlannedStep::refuse(step, &fault),
-        Ok((_, plan)) => match (&plan.action, plan.fault(name)) {
+        Ok((_, plan)) => match (&plan.action, plan.fault(name, wanted.optional)) {
             (Action::Wait, _) => {
                 let reason = format!("wait up to {} s: {}", wanted.wait.as_secs(), plan.reason);
                 PlannedStep::new(step, Intent::Change, reason)
@@ -64,8 +64,9 @@ pub(crate) async fn run(
         tracing::info!("volume {name}: begins: {}", plan.reason);
     }
     let Match::One(device) = &observation.device else {
-        let fault =
-            plan.fault(name).unwrap_or_else(|| Fault::new("volume_absent", plan.reason.clone(), None));
+        let fault = plan
+            .fault(name, wanted.optional)
+            .unwrap_or_else(|| Fault::new("volume_absent", plan.reason.clone(), None));
         return (Ending::failed(fault), describe(name, wanted, None, &plan.reason));
     };
     let ending = match apply(paths, name, wanted, (device, &plan)).await {
@@ -141,7 +142,7 @@ async fn apply(
     wanted: &Volume,
     (device, plan): (&Device, &Plan),
 ) -> Result<Ending, ApplyError> {
-    if let Some(fault) = plan.fault(name) {
+    if let Some(fault) = plan.fault(name, wanted.optional) {
         return Ok(Ending::failed(fault));
     }
     let mut note = None;

@@ -201,13 +201,17 @@ impl Plan {
     }
 
     /// What is wrong, if this is a refusal or the wait is over.
-    pub(crate) fn fault(&self, name: &str) -> Option<Fault> {
+    pub(crate) fn fault(&self, name: &str, optional: bool) -> Option<Fault> {
         let message = format!("volume {name}: {}", self.reason);
         match &self.action {
             Action::Refuse(refusal) => Some(Fault::new(refusal.code, message, Some(&refusal.hint))),
             Action::Wait => {
-                let hint = "attach the volume, or correct `device` or `volume_id`; set `optional = true` if the node \
-                            can do without it";
+                let hint = if optional {
+                    "attach the volume and run node-bootstrap again, or take it out of node.toml"
+                } else {
+                    "attach the volume and run node-bootstrap again, or correct `device` or `volume_id`; set \
+                     `optional = true` if the node can do without it"
+                };
                 Some(Fault::new("volume_absent", message, Some(hint)))
             }
             _ => None,

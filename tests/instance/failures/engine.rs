@@ -94,7 +94,7 @@ fn without_aws_what_runs_is_kept_running_also_by_an_agent_that_starts_anew() {
     line_of(&status, "registry_unreachable", "web");
     assert!(is_healthy(&status, "web") && container_of(&status, "web") == container, "{status:#}");
 
-    stage.instance().run(["systemctl", "kill", "-s", "KILL", "node-agent"]).expect_success();
+    stage.instance().shell("kill -KILL $(systemctl show -p MainPID --value node-agent)").expect_success();
     let status = stage
         .wait_for_status("the new agent to have taken the container over", SOON, |status| {
             is_healthy(status, "web") && unreachable(status)

@@ -3,8 +3,9 @@
 //! Mapping is pure. A container whose labels cannot be read is reported once and left out: what we cannot place, we do
 //! not touch.
 
+use super::refusal::OTHER_PLATFORM;
 use super::{ASK_DEADLINE, Docker, MAKE_DEADLINE, NODE_NETWORK, Refusal, create_body};
-use crate::engine::{ContainerSpec, EngineError};
+use crate::engine::{ContainerSpec, Engine as _, EngineError};
 use crate::observed::{Container, ContainerState, ImageHealth, labels};
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
@@ -80,6 +81,11 @@ impl Docker {
         let created = self.ask(MAKE_DEADLINE, self.client().create_container(Some(options), body)).await;
         let id = match created {
             Ok(created) => {
+                if let Some(warning) = created.warnings.iter().find(|text| text.contains(OTHER_PLATFORM)) {
+                    self.remove(&created.id).await?;
+                    let refusal = Refusal::Answered { status: 0, message: warning.clone() };
+                    return Err(self.refused(&operation, refusal));
+                }
                 for warning in &created.warnings {
                     tracing::info!(container = name, warning, "the engine made a container with a warning");
                 }

@@ -5,6 +5,9 @@ use crate::engine::EngineError;
 use bollard::errors::Error;
 use std::time::Duration;
 
+/// With this the engine only warns, and then the container ends at once with a code that says nothing.
+pub(super) const OTHER_PLATFORM: &str = "does not match the detected host platform";
+
 /// Longest message kept: the engine's can quote whole command lines.
 const LONGEST_MESSAGE: usize = 300;
 
@@ -104,7 +107,12 @@ const KNOWN: &[Known] = &[
     },
     Known {
         code: "wrong_architecture",
-        says: &["exec format error", "no matching manifest for", "does not match the specified platform"],
+        says: &[
+            "exec format error",
+            "no matching manifest for",
+            "does not match the specified platform",
+            OTHER_PLATFORM,
+        ],
         hint: "build the image for this machine, e.g. `docker buildx build --platform linux/amd64`",
     },
     Known {

@@ -84,6 +84,10 @@ const MESSAGES: &[(&str, &str)] = &[
         "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec /app/run: exec format error: unknown",
         "wrong_architecture",
     ),
+    (
+        "The requested image's platform (linux/arm64) does not match the detected host platform (linux/amd64) and no specific platform was requested",
+        "wrong_architecture",
+    ),
     ("no matching manifest for linux/amd64 in the manifest list entries", "wrong_architecture"),
     ("invalid mount config for type \"bind\": bind source path does not exist: /mnt/models", "mount_missing"),
     (
