@@ -21,7 +21,7 @@ STATIC = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(M
 STATIC_FLAGS = -C target-feature=+crt-static
 
 demo: prepare dist
-	@cargo build --quiet --locked -p harness --bin demo
+	@cargo build --locked -p harness --bin demo
 	@target/debug/demo $(if $(KEEP),--keep)
 
 test: prepare dist
@@ -34,16 +34,16 @@ prepare:
 # harness is in the development profile, whose dependencies are built once.
 dist: | prepare
 	@echo "building the static bootstrap and the sample application ($(STATIC))"
-	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --quiet --locked --profile bootstrap --target $(STATIC) -p bootstrap
-	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --quiet --locked --profile bootstrap --target $(STATIC) -p sample-app
+	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile bootstrap --target $(STATIC) -p bootstrap
+	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile bootstrap --target $(STATIC) -p sample-app
 	@install -D -m 0755 target/$(STATIC)/bootstrap/sample-app target/tools/sample-app
 	@echo "building the agent and agentctl (release)"
-	@cargo build --quiet --locked --release -p agent --bins
+	@cargo build --locked --release -p agent --bins
 	@packaging/release.sh "$(VERSION)" "target/$(STATIC)/bootstrap" target/release $(DIST)
 
 lint:
 	@tests/lint.sh
 
 bench: prepare dist
-	@cargo build --quiet --locked -p harness --bin bench
+	@cargo build --locked -p harness --bin bench
 	@target/debug/bench

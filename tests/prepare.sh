@@ -19,7 +19,7 @@ have_gib=0
 [ -e /dev/loop-control ] || stop "no /dev/loop-control; the model volume is a loop device (try: modprobe loop)"
 
 # What the host lacks, by package: a C compiler for ring, libsystemd for the agent, and the test bench.
-wanted="gcc pkg-config libsystemd-dev musl-tools debootstrap systemd-container docker.io docker-registry skopeo \
+wanted="gcc pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container docker.io docker-registry skopeo \
 busybox-static xfsprogs e2fsprogs btrfs-progs dosfstools fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv"
 missing=""
 for package in $wanted; do
@@ -44,3 +44,21 @@ if ! [ -d "$(rustc --print sysroot)/lib/rustlib/$target" ]; then
     # Without it the bootstrap is linked statically against glibc; the Makefile sees which of the two is there.
     rustup target add "$target" >/dev/null 2>&1 || say "not to be had: node-bootstrap will be static with glibc"
 fi
+
+# For the suite that runs the same binaries against somebody else's reading of the AWS protocols.
+moto=5.2.5
+case " $* " in *" test "*)
+    if [ "$(cat target/moto/version 2>/dev/null)" != "$moto" ]; then
+        say "installing moto $moto into target/moto (half a minute, once)"
+        rm -rf target/moto
+        log=$(mktemp)
+        if python3 -m venv target/moto > "$log" 2>&1 &&
+            target/moto/bin/pip install --quiet --disable-pip-version-check --retries 1 "moto[server]==$moto" >> "$log" 2>&1; then
+            printf '%s\n' "$moto" > target/moto/version
+        else
+            rm -rf target/moto
+            say "not to be had: the suite against moto will be skipped ($(tail -n 1 "$log"))"
+        fi
+        rm -f "$log"
+    fi ;;
+esac

@@ -167,4 +167,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns when something happened to one of our containers since the last call. Cancel safe. While the engine is
     /// away it waits and tries to listen again; having missed events counts as something that happened.
     fn changed(&self) -> impl Future<Output = ()> + Send;
+
+    /// How often listening broke off so far: for a while nobody knows what happened, although every question may have
+    /// been answered. A socket that systemd holds lets a question wait for the next engine.
+    fn breaks(&self) -> u64 {
+        0
+    }
 }

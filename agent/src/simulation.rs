@@ -48,6 +48,8 @@ pub(crate) enum Trouble {
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) up: bool,
+    /// How often listening to its events broke off.
+    pub(crate) breaks: u64,
     /// Ours.
     pub(crate) containers: Vec<Container>,
     /// Those of others; nothing may ever touch them.
@@ -68,6 +70,7 @@ impl World {
         World {
             now: samples::at(0),
             up: true,
+            breaks: 0,
             containers: Vec::new(),
             foreign: vec!["foreign-database".to_owned()],
             images: BTreeSet::new(),

@@ -36,6 +36,8 @@ pub(super) struct Observer<E> {
     /// Images that are there, and when that was asked.
     images: BTreeMap<String, (ImageState, Instant)>,
     last_look: Option<Timestamp>,
+    /// Breaks of the engine's events that are accounted for.
+    breaks: u64,
 }
 
 impl<E: Engine> Observer<E> {
@@ -47,6 +49,7 @@ impl<E: Engine> Observer<E> {
             last_known: Vec::new(),
             images: BTreeMap::new(),
             last_look: None,
+            breaks: 0,
         }
     }
 
@@ -74,6 +77,7 @@ impl<E: Engine> Observer<E> {
             Err(error) => return self.down(&error, now),
             Ok(containers) => containers,
         };
+        self.notice_break(now);
         let since = *self.up_since.get_or_insert(now);
         self.down_since = None;
         self.last_known.clone_from(&containers);
@@ -128,6 +132,14 @@ impl<E: Engine> Observer<E> {
             last_known: self.last_known.clone(),
         };
         Seen { engine, images: BTreeMap::new() }
+    }
+
+    /// An engine that was restarted between two answers has stopped everything itself: nobody watched.
+    fn notice_break(&mut self, now: Timestamp) {
+        let breaks = self.engine.breaks();
+        if std::mem::replace(&mut self.breaks, breaks) != breaks {
+            self.up_since = Some(now);
+        }
     }
 
     /// A clock that was set back makes every earlier moment lie in the future: what is counted from the beginning of

@@ -191,6 +191,22 @@ async fn a_crash_is_answered_within_the_first_pass() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_restarted_within_a_gate_is_not_the_fault_of_the_image() {
+    let agent = deployed().await;
+    agent.node.push("api", Some(TWO));
+    while agent.deeds("start api-2") == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // The engine stops what runs, and the next engine answers the question that waited: it was never seen down.
+    agent.node.world().crash("api", 0);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    agent.node.change(|world| world.breaks += 1);
+    agent.until_runs("api", TWO).await;
+    assert_eq!(agent.remembered().quarantine, [], "{}", agent.story());
+    assert_eq!(agent.deeds("start api-2"), 2, "{}", agent.story());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bad_image_is_rolled_back_and_a_fixed_one_is_taken() {
     let agent = deployed().await;
     let ends = Behaviour::Ends { code: 3, after: 2 };

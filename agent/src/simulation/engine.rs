@@ -172,6 +172,10 @@ impl Engine for Simulated {
     async fn changed(&self) {
         self.events.heard().await;
     }
+
+    fn breaks(&self) -> u64 {
+        self.world().breaks
+    }
 }
 
 impl Registry for Simulated {

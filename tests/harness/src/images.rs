@@ -284,6 +284,17 @@ impl Registry {
         self.put_manifest(repository, tag, INDEX, index.to_string().into_bytes()).await
     }
 
+    /// The manifest that a reference (tag or digest) points to, byte for byte.
+    ///
+    /// # Errors
+    /// [`ImageError`] when the registry cannot be asked or refuses.
+    pub async fn manifest(&self, repository: &str, reference: &str) -> Result<String, ImageError> {
+        let accept = MANIFEST_TYPES.join(", ");
+        let path = format!("/v2/{repository}/manifests/{reference}");
+        let found = self.ask("GET", &path, &[("accept", &accept)], Vec::new()).await?;
+        Ok(expect(found, "find the image", StatusCode::OK)?.text())
+    }
+
     /// Points a tag to what another reference (tag or digest) points to.
     ///
     /// # Errors

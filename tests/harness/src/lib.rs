@@ -4,12 +4,14 @@
 //! It knows nothing of `node`, `agent` or `bootstrap`: its reading of the AWS protocols is its own, so that the
 //! programs are not checked against themselves.
 
+pub mod bench;
 pub mod demo;
 pub mod docker_daemon;
 pub mod http;
 pub mod images;
 pub mod instance;
 pub mod local_cloud;
+pub mod moto;
 pub mod netns;
 pub mod processes;
 pub mod registry;

@@ -31,6 +31,8 @@ pub const SECRET: &str = "stage-secrets";
 pub const MARKED_VALUE: &str = "marked-5e1f3c-secret-value";
 /// Repository of the sample application.
 pub const REPOSITORY: &str = "sample";
+/// The user data that is shipped as an example; placeholders stand for what differs from account to account.
+const USER_DATA: &str = include_str!("../../../packaging/cloud-init/user-data.sh");
 const AWS_PORT: u16 = 4566;
 const FILES_PORT: u16 = 8080;
 const VOLUME_BYTES: u64 = 1 << 30;
@@ -123,7 +125,7 @@ impl Stage {
     /// # Errors
     /// What the registry refused.
     pub fn push_sample(&self, tag: &str, version: &str, mode: &str) -> Result<String, Box<dyn Error>> {
-        let recipe = Recipe::of_program("/sample-app", self.sample.clone());
+        let recipe = Recipe::of_program("/sample-app", self.sample().to_vec());
         let mut recipe = recipe.env("VERSION", version).env("MODE", mode);
         recipe.exposed_ports = vec!["8000/tcp".to_owned()];
         self.push(&recipe.build()?, tag)
@@ -134,8 +136,36 @@ impl Stage {
     /// # Errors
     /// What the registry refused.
     pub fn push(&self, image: &Image, tag: &str) -> Result<String, Box<dyn Error>> {
+        self.push_to(REPOSITORY, image, tag)
+    }
+
+    /// Pushes an image under `tag` of any repository of the account and returns its digest.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn push_to(&self, repository: &str, image: &Image, tag: &str) -> Result<String, Box<dyn Error>> {
         let registry: Registry = self.registry.images();
-        Ok(self.runtime.block_on(registry.push(image, REPOSITORY, tag))?)
+        Ok(self.runtime.block_on(registry.push(image, repository, tag))?)
+    }
+
+    /// The sample application: one static program.
+    #[must_use]
+    pub fn sample(&self) -> &[u8] {
+        &self.sample
+    }
+
+    /// The manifest that the registry holds under a digest or tag of the stage's repository.
+    ///
+    /// # Errors
+    /// What the registry refused.
+    pub fn manifest(&self, reference: &str) -> Result<String, Box<dyn Error>> {
+        let registry: Registry = self.registry.images();
+        Ok(self.runtime.block_on(registry.manifest(REPOSITORY, reference))?)
+    }
+
+    /// Points the programs of the next boot to AWS services at another address than the stage's own.
+    pub fn point_aws_at(&mut self, url: &str) {
+        self.description.environment = vec![("AWS_ENDPOINT_URL".to_owned(), url.to_owned())];
     }
 
     /// The `[agent]` section that fetches the agent from the stage's file server.
@@ -146,17 +176,14 @@ impl Stage {
         format!("[agent]\nurl = \"{}/{name}\"\nsha256 = \"{sum}\"\n", self.cloud.files_url())
     }
 
-    /// User data as a person would write it: fetch the bootstrap, check it, run it with a node.toml.
+    /// The user data of packaging/cloud-init with `node_toml` in place of its own, from the stage's file server.
     #[must_use]
     pub fn user_data(&self, node_toml: &str) -> String {
+        const CONFIGURATION: &str = "<<'EOF'\n";
+        let script = USER_DATA.split_inclusive(CONFIGURATION).next().unwrap_or_default();
         let sum = sha256(&self.dist.join("node-bootstrap"));
-        let files = self.cloud.files_url();
-        format!(
-            "#!/bin/sh\nset -e\ncurl -fsSo /usr/bin/node-bootstrap {files}/node-bootstrap\n\
-             echo \"{sum}  /usr/bin/node-bootstrap\" | sha256sum --check --quiet\n\
-             chmod 755 /usr/bin/node-bootstrap\n\
-             exec node-bootstrap run --config - <<'EOF'\n{node_toml}\nEOF\n"
-        )
+        let script = script.replace("https://EXAMPLE-BUCKET.s3.amazonaws.com", &self.cloud.files_url());
+        format!("{}{node_toml}\nEOF\n", script.replace("SHA256_OF_NODE_BOOTSTRAP", &sum))
     }
 
     /// Boots an instance whose user data runs the bootstrap with `node_toml`.
@@ -165,7 +192,16 @@ impl Stage {
     /// Why it did not boot, with its console.
     pub fn boot(&mut self, node_toml: &str) -> Result<(), Box<dyn Error>> {
         let user_data = self.user_data(node_toml);
-        self.cloud.state().user_data = Some(user_data);
+        self.boot_with(&user_data)
+    }
+
+    /// Boots an instance with this user data; one that is there goes first.
+    ///
+    /// # Errors
+    /// Why it did not boot, with its console.
+    pub fn boot_with(&mut self, user_data: &str) -> Result<(), Box<dyn Error>> {
+        self.instance = None;
+        self.cloud.state().user_data = Some(user_data.to_owned());
         self.description.run_user_data = true;
         self.instance = Some(Instance::boot(&self.base, &self.description)?);
         Ok(())
@@ -261,8 +297,16 @@ impl Stage {
     /// # Errors
     /// Why there was no answer.
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        self.get_at(80, path)
+    }
+
+    /// The same on another port.
+    ///
+    /// # Errors
+    /// Why there was no answer.
+    pub fn get_at(&self, port: u16, path: &str) -> Result<(u16, String), String> {
         let client = crate::http::HttpClient::default();
-        let url = format!("http://{INSTANCE_ADDRESS}{path}");
+        let url = format!("http://{INSTANCE_ADDRESS}:{port}{path}");
         let answer = self.runtime.block_on(async {
             tokio::time::timeout(Duration::from_secs(2), client.send("GET", &url, &[], "")).await
         });
@@ -286,6 +330,8 @@ fn config(dist: &Path, backend: &str) -> Config {
         imds: Some(bind(METADATA_ADDRESS, 80)),
         aws: Some(outside(AWS_PORT)),
         registry: Some(outside(443)),
+        // By address, for a root in which no name resolves.
+        registry_names: vec![OUTSIDE_ADDRESS.to_owned()],
         registry_backend: Some(backend.to_owned()),
         files: Some((outside(FILES_PORT), dist.to_owned())),
         control: None,

@@ -1,12 +1,15 @@
 //! A small real HTTP service for tests, told by its environment how to behave.
 //!
-//! In: `PORT` (8000), `VERSION`, `NAME`, `MODE`. Out: one JSON line per request
-//! and a numbered heartbeat line each second on standard output. On SIGTERM it
-//! finishes the requests that are open and exits 0, unless it is told to ignore
-//! it. It never writes the value of a secret.
+//! In: `PORT` (8000), `HEALTH_PATH` (`/health`), `VERSION`, `NAME`, `MODE`. Out:
+//! one JSON line per request and a numbered heartbeat line each second on
+//! standard output. On SIGTERM it finishes the requests that are open and exits
+//! 0, unless it is told to ignore it. As a worker it listens nowhere, and on
+//! SIGTERM finishes its task. It never writes the value of a secret.
 
 mod mode;
+mod reach;
 mod service;
+mod worker;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -49,13 +52,16 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     // As process 1 of a container it has no default action for SIGTERM, so this
     // must come before anything that takes time.
     let mut terminated = signal(SignalKind::terminate())?;
-    let (name, version) = (environment("NAME"), environment("VERSION"));
-    let service = Arc::new(Service::new(name, version, mode));
+    let service = Arc::new(Service::new(mode, environment));
     service::log(
         &json!({"event": "start", "version": service.version, "mode": mode.to_string(), "port": port}),
     );
     if mode == Mode::Exit {
         return Ok(ExitCode::from(1));
+    }
+    if let Mode::Worker(task) = mode {
+        worker::run(&mut terminated, task).await;
+        return Ok(ExitCode::SUCCESS);
     }
     if let Mode::SlowStart(delay) = mode {
         tokio::select! {

@@ -19,6 +19,8 @@ pub(crate) enum Mode {
     SlowStart(Duration),
     /// Goes on after SIGTERM.
     IgnoreTerm,
+    /// Does one task of so long after the other, and listens nowhere.
+    Worker(Duration),
 }
 
 impl FromStr for Mode {
@@ -38,10 +40,11 @@ impl FromStr for Mode {
             },
             Some(("crash-after", delay)) => seconds(delay).map(Self::CrashAfter),
             Some(("slow-start", delay)) => seconds(delay).map(Self::SlowStart),
+            Some(("worker", task)) => seconds(task).map(Self::Worker),
             Some(_) => None,
         };
         known.ok_or_else(|| {
-            format!("MODE {text:?} is not one of healthy, unhealthy, exit, crash-after=SECONDS, slow-start=SECONDS, ignore-term")
+            format!("MODE {text:?} is not one of healthy, unhealthy, exit, crash-after=SECONDS, slow-start=SECONDS, ignore-term, worker=SECONDS")
         })
     }
 }
@@ -55,6 +58,7 @@ impl fmt::Display for Mode {
             Self::CrashAfter(delay) => write!(out, "crash-after={}", delay.as_secs_f64()),
             Self::SlowStart(delay) => write!(out, "slow-start={}", delay.as_secs_f64()),
             Self::IgnoreTerm => write!(out, "ignore-term"),
+            Self::Worker(task) => write!(out, "worker={}", task.as_secs_f64()),
         }
     }
 }
@@ -65,7 +69,9 @@ mod tests {
 
     #[test]
     fn modes_are_read_as_they_are_written_and_others_are_refused() {
-        for text in ["healthy", "unhealthy", "exit", "crash-after=1.5", "slow-start=20", "ignore-term"] {
+        for text in
+            ["healthy", "unhealthy", "exit", "crash-after=1.5", "slow-start=20", "ignore-term", "worker=12"]
+        {
             assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
         }
         for text in ["sick", "crash-after", "crash-after=-1", "slow-start=soon", "exit=1"] {

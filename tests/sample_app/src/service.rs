@@ -1,9 +1,10 @@
 //! What the application answers.
 //!
-//! `/` name, version and host · `/health` 200, or 503 as told · `/env-sha?NAME`
-//! and `/secret-sha?PATH` (below `/run/secrets/`) the sha256 of a value, never
-//! the value · `/slow?SECONDS` answers late · `/fail` and `/recover` turn
-//! `/health` · `/crash` exits with 1.
+//! `/` name, version and host · `/health`, or the path it was told, 200, or 503
+//! as told · `/env-sha?NAME` and `/secret-sha?PATH` (below `/run/secrets/`) the
+//! sha256 of a value, never the value · `/reach?NAME` what the service answers
+//! whose URL is the value of NAME · `/slow?SECONDS` answers late · `/fail` and
+//! `/recover` turn `/health` · `/crash` exits with 1.
 
 use std::io::Write as _;
 use std::path::{Component, Path};
@@ -19,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use crate::mode::Mode;
+use crate::reach;
 
 const SECRETS: &str = "/run/secrets";
 
@@ -27,17 +29,20 @@ pub(crate) struct Service {
     name: String,
     pub(crate) version: String,
     host: String,
+    health_path: String,
     healthy: AtomicBool,
     crash: Notify,
 }
 
 impl Service {
-    pub(crate) fn new(name: Option<String>, version: Option<String>, mode: Mode) -> Self {
+    /// `told` gives what the environment says under a name.
+    pub(crate) fn new(mode: Mode, told: impl Fn(&str) -> Option<String>) -> Self {
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname");
         Self {
-            name: name.unwrap_or_else(|| "sample-app".to_owned()),
-            version: version.unwrap_or_else(|| "unversioned".to_owned()),
+            name: told("NAME").unwrap_or_else(|| "sample-app".to_owned()),
+            version: told("VERSION").unwrap_or_else(|| "unversioned".to_owned()),
             host: host.unwrap_or_default().trim().to_owned(),
+            health_path: told("HEALTH_PATH").unwrap_or_else(|| "/health".to_owned()),
             healthy: AtomicBool::new(mode != Mode::Unhealthy),
             crash: Notify::new(),
         }
@@ -63,12 +68,16 @@ impl Service {
 
     async fn route(&self, path: &str, query: &str) -> (StatusCode, Value) {
         match path {
+            _ if path == self.health_path => self.health(),
             "/" => (StatusCode::OK, json!({"name": self.name, "version": self.version, "host": self.host})),
-            "/health" => self.health(),
             "/fail" => self.set_health(false),
             "/recover" => self.set_health(true),
             "/env-sha" => fingerprint(query, crate::environment(query).map(String::into_bytes)),
             "/secret-sha" => fingerprint(query, read_secret(query)),
+            "/reach" => match reach::answer_of(query).await {
+                Ok(status) => (StatusCode::OK, json!({"name": query, "status": status})),
+                Err(why) => (StatusCode::BAD_GATEWAY, json!({"name": query, "error": why.to_string()})),
+            },
             "/slow" => {
                 let seconds = query.parse().unwrap_or(1.0_f64).clamp(0.0, 3600.0);
                 log(&json!({"event": "slow", "seconds": seconds}));

@@ -79,3 +79,26 @@ async fn one_that_ignores_sigterm_goes_on() {
     process.wait_for_line("\"sigterm\"", DEADLINE).unwrap();
     assert_eq!(get(&url, "/health").await.status, 200);
 }
+
+#[tokio::test]
+async fn health_is_asked_where_it_is_told_and_the_neighbour_by_its_url() {
+    let (_neighbour, neighbour) = start(&[]);
+    let (_process, url) = start(&[("HEALTH_PATH", "/api/health/"), ("NEIGHBOUR", &neighbour)]);
+    assert_eq!(get(&url, "/api/health/").await.status, 200);
+    assert_eq!(get(&url, "/health").await.status, 404);
+    assert_eq!(get(&url, "/reach?NEIGHBOUR").await.json()["status"], "HTTP/1.1 200 OK");
+    assert_eq!(get(&url, "/reach?NOBODY").await.status, 502);
+}
+
+#[test]
+fn a_worker_finishes_its_task_after_sigterm_and_begins_no_other() {
+    let mut process = spawn(&[("MODE", "worker=1")]);
+    process.wait_for_line("\"begun\"", DEADLINE).unwrap();
+    process.signal(Signal::SIGTERM).unwrap();
+    assert_eq!(process.wait_for_exit(DEADLINE).unwrap().code(), Some(0));
+    let output = process.output();
+    let events: Vec<&str> = ["begun", "sigterm", "done", "stop"].to_vec();
+    let places: Vec<_> = events.iter().map(|event| output.find(&format!("\"{event}\""))).collect();
+    assert!(places.is_sorted() && places.iter().all(Option::is_some), "{output}");
+    assert_eq!(output.matches("\"begun\"").count(), 1, "{output}");
+}

@@ -11,6 +11,7 @@ use bollard::query_parameters::{EventsOptions, EventsOptionsBuilder};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -38,19 +39,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
     task: OnceLock<AbortOnDropHandle<()>>,
+    breaks: Arc<AtomicU64>,
 }
 
 impl Subscription {
     /// Makes sure that somebody listens and rings `bell`.
     pub(super) fn start(&self, bell: &Bell, client: &bollard::Docker, transport: &Arc<Transport>) {
         self.task.get_or_init(|| {
-            let listen = listen(bell.clone(), client.clone(), Arc::clone(transport));
-            AbortOnDropHandle::new(tokio::spawn(listen))
+            let source = (client.clone(), Arc::clone(transport));
+            AbortOnDropHandle::new(tokio::spawn(listen(bell.clone(), source, Arc::clone(&self.breaks))))
         });
+    }
+
+    /// How often the events broke off.
+    pub(super) fn breaks(&self) -> u64 {
+        self.breaks.load(Ordering::Relaxed)
     }
 }
 
-async fn listen(bell: Bell, client: bollard::Docker, transport: Arc<Transport>) {
+async fn listen(bell: Bell, (client, transport): (bollard::Docker, Arc<Transport>), breaks: Arc<AtomicU64>) {
     let mut pause = FIRST_PAUSE;
     loop {
         let since = one_second_ago();
@@ -63,6 +70,7 @@ async fn listen(bell: Bell, client: bollard::Docker, transport: Arc<Transport>) 
                 bell.ring();
             }
             tracing::debug!("the engine's events ended, subscribing again");
+            breaks.fetch_add(1, Ordering::Relaxed);
             bell.ring();
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;

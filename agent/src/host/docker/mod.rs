@@ -215,6 +215,10 @@ impl Engine for Docker {
         self.shared.events.start(&self.bell, &self.client, &self.shared.transport);
         self.bell.heard().await;
     }
+
+    fn breaks(&self) -> u64 {
+        self.shared.events.breaks()
+    }
 }
 
 #[cfg(test)]

@@ -5,13 +5,10 @@
 #![expect(clippy::disallowed_methods, reason = "starts itself again for --keep, and ends after a signal")]
 
 use harness::{demo, instance};
-use nix::sys::signal::{SigSet, Signal};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-/// As a shell reports an interrupted program: 128 and SIGINT.
-const INTERRUPTED: i32 = 130;
 /// The story's own deadlines end it long before.
 const STORY_DEADLINE: Duration = Duration::from_secs(1800);
 
@@ -33,7 +30,7 @@ fn main() -> ExitCode {
 }
 
 fn tell(keep: Option<&Path>) -> ExitCode {
-    take_down_on_signal();
+    instance::sweep_on_signal(runs());
     match demo::run(keep) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -41,22 +38,6 @@ fn tell(keep: Option<&Path>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The thread that waits is started before any other, so that none of them takes the signal.
-fn take_down_on_signal() {
-    let mut signals = SigSet::empty();
-    signals.extend([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    if signals.thread_block().is_err() {
-        return;
-    }
-    std::thread::spawn(move || {
-        if signals.wait().is_ok() {
-            eprintln!("\ntaking it down");
-            instance::sweep(&runs(), |owner| owner == std::process::id());
-            std::process::exit(INTERRUPTED);
-        }
-    });
 }
 
 /// Tells the story in a process of its own that stays, and returns when it is told.

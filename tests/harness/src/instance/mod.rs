@@ -13,7 +13,7 @@ mod network;
 mod volume;
 
 pub use base::{Base, BaseError};
-pub use leftovers::{is_gone, sweep};
+pub use leftovers::{is_gone, sweep, sweep_on_signal};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;
 
@@ -30,6 +30,8 @@ use std::time::{Duration, Instant};
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 /// From the stop signal until the container is killed; Docker gets its own 10 s for each container inside.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// For control groups to lose their last process.
+const EMPTY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// What an instance is made of, beside the base image.
 #[derive(Debug, Default)]
@@ -140,6 +142,11 @@ impl Instance {
         self.directory.join("root")
     }
 
+    /// The host's process id of its process 1; `/proc/LEADER/root` is its root with everything mounted in it.
+    pub fn leader(&self) -> u32 {
+        self.leader
+    }
+
     /// Where the host sees what this instance has written to its root disk, and nothing of the base image.
     pub fn written(&self) -> PathBuf {
         self.directory.join("upper")
@@ -225,6 +232,8 @@ impl Instance {
     fn wait_for_systemd(&mut self) -> io::Result<()> {
         let started = Instant::now();
         while started.elapsed() < BOOT_DEADLINE {
+            // What was seen first may have been the helper that prepares the root, and is gone by now.
+            self.leader = self.wait_for_leader()?;
             // Not `is-system-running --wait`: user data may run for long, and it is the boot that is waited for.
             let answer = self.run(["systemctl", "show", "-p", "Version"]);
             if answer.status.success() && answer.stdout.contains("Version=") {
@@ -261,6 +270,7 @@ impl Instance {
         }
         let _ = self.machine.kill();
         let _ = self.machine.wait();
+        leftovers::end_members(&self.id);
     }
 }
 
@@ -322,7 +332,7 @@ fn start_machine(
         // Docker sets up forwarding; everything else below /proc/sys stays read-only.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all"])
-        .args(["--console=pipe", "--link-journal=no", "--system-call-filter=@known"])
+        .args(["--console=read-only", "--link-journal=no", "--system-call-filter=@known"])
         .arg(format!("--directory={}", directory.join("root").display()))
         .arg(format!("--machine={}", network.name()))
         .arg(format!("--network-namespace-path={}", network.path().display()))
@@ -339,23 +349,32 @@ fn start_machine(
 /// Removes what [`Instance::boot`] made on the host. Goes on after an error: the rest has to go too.
 fn dismantle(directory: &Path, id: &str) {
     let _ = run_on_host("umount", &["--lazy"], Some(&directory.join("root")));
-    remove_control_groups_named(id, Path::new("/sys/fs/cgroup"));
+    // The last processes of containers may still be on their way out.
+    let _ =
+        crate::wait::wait_for(
+            "the control groups to be empty",
+            EMPTY_DEADLINE,
+            || match sweep_control_groups(Path::new("/sys/fs/cgroup"), id) {
+                0 => Ok(()),
+                left => Err(format!("{left} are left")),
+            },
+        );
     let _ = fs::remove_dir_all(directory);
 }
 
-/// Wherever it lies: in each hierarchy that is below the group of the process that booted the instance.
-fn remove_control_groups_named(id: &str, below: &Path) {
-    for child in fs::read_dir(below).into_iter().flatten().flatten() {
-        // Not through links: some hierarchies have a second name.
-        if !child.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
+/// A hierarchy that is itself mounted from a group of the host has the instance's group below that one.
+/// Returns how many could not be removed.
+fn sweep_control_groups(group: &Path, id: &str) -> usize {
+    let mut left = 0;
+    for child in fs::read_dir(group).into_iter().flatten().flatten() {
         if child.file_name() == id {
             remove_control_groups(&child.path());
-        } else {
-            remove_control_groups_named(id, &child.path());
+            left += usize::from(child.path().exists());
+        } else if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            left += sweep_control_groups(&child.path(), id);
         }
     }
+    left
 }
 
 fn remove_control_groups(group: &Path) {
