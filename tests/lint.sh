@@ -5,7 +5,7 @@ set -euo pipefail
 cargo fmt --all --check
 # Found from the workspace whatever directory cargo runs it in.
 export CLIPPY_CONF_DIR=$PWD
-cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+cargo clippy --locked --workspace --all-targets -- -D warnings
 cargo test --quiet --locked -p agent --test house
 if ! command -v cargo-deny >/dev/null; then
     echo "installing cargo-deny (about two minutes, once)"
