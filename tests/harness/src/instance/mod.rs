@@ -17,6 +17,7 @@ pub use leftovers::{is_gone, sweep, sweep_on_signal};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;
 
+use crate::wait::wait_for;
 use network::InstanceNetwork;
 use std::ffi::OsStr;
 use std::fs;
@@ -24,7 +25,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a boot may take until systemd answers inside.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
@@ -127,7 +128,6 @@ impl Instance {
             }
         };
         let mut instance = Instance { id, directory, network, machine, leader: 0 };
-        instance.leader = instance.wait_for_leader()?;
         instance.wait_for_systemd()?;
         Ok(instance)
     }
@@ -214,34 +214,37 @@ impl Instance {
 
     fn wait_for_leader(&mut self) -> io::Result<u32> {
         let children = format!("/proc/{0}/task/{0}/children", self.machine.id());
-        let started = Instant::now();
-        while started.elapsed() < BOOT_DEADLINE {
-            if let Some(status) = self.machine.try_wait()? {
-                return Err(self.boot_failure(&format!("systemd-nspawn ended with {status}")));
+        let machine = &mut self.machine;
+        let found = wait_for("a process inside the instance", BOOT_DEADLINE, || {
+            match machine.try_wait() {
+                Ok(None) => {}
+                Ok(Some(status)) => return Ok(Err(format!("systemd-nspawn ended with {status}"))),
+                Err(error) => return Ok(Err(error.to_string())),
             }
             let list = fs::read_to_string(&children).unwrap_or_default();
             let mut processes = list.split_whitespace().filter_map(|pid| pid.parse().ok());
-            if let Some(leader) = processes.find(|pid| is_in_own_pid_namespace(*pid)) {
-                return Ok(leader);
-            }
-            pause();
+            processes.find(|pid| is_in_own_pid_namespace(*pid)).map(Ok).ok_or(list)
+        });
+        match found {
+            Ok(Ok(leader)) => Ok(leader),
+            Ok(Err(ended)) => Err(self.boot_failure(&ended)),
+            Err(late) => Err(self.boot_failure(&late.to_string())),
         }
-        Err(self.boot_failure("no process appeared inside"))
     }
 
     fn wait_for_systemd(&mut self) -> io::Result<()> {
-        let started = Instant::now();
-        while started.elapsed() < BOOT_DEADLINE {
+        let answered = wait_for("systemd to answer inside the instance", BOOT_DEADLINE, || {
             // What was seen first may have been the helper that prepares the root, and is gone by now.
-            self.leader = self.wait_for_leader()?;
+            self.leader = match self.wait_for_leader() {
+                Ok(leader) => leader,
+                Err(error) => return Ok(Err(error)),
+            };
             // Not `is-system-running --wait`: user data may run for long, and it is the boot that is waited for.
             let answer = self.run(["systemctl", "show", "-p", "Version"]);
-            if answer.status.success() && answer.stdout.contains("Version=") {
-                return Ok(());
-            }
-            pause();
-        }
-        Err(self.boot_failure("systemd does not answer inside"))
+            let answers = answer.status.success() && answer.stdout.contains("Version=");
+            if answers { Ok(Ok(())) } else { Err(answer.to_string()) }
+        });
+        answered.unwrap_or_else(|late| Err(self.boot_failure(&late.to_string())))
     }
 
     fn boot_failure(&self, what: &str) -> io::Error {
@@ -252,7 +255,6 @@ impl Instance {
     pub fn reboot(&mut self, description: &Description) -> io::Result<()> {
         self.stop_machine();
         self.machine = start_machine(&self.directory, &self.network, description)?;
-        self.leader = self.wait_for_leader()?;
         self.wait_for_systemd()
     }
 
@@ -261,13 +263,11 @@ impl Instance {
             nix::unistd::Pid::from_raw(self.machine.id().cast_signed()),
             nix::sys::signal::Signal::SIGTERM,
         );
-        let started = Instant::now();
-        while started.elapsed() < STOP_DEADLINE {
-            if matches!(self.machine.try_wait(), Ok(Some(_)) | Err(_)) {
-                break;
-            }
-            pause();
-        }
+        // One that does not end in time is killed below.
+        let _ = wait_for("systemd-nspawn to end", STOP_DEADLINE, || match self.machine.try_wait() {
+            Ok(None) => Err("it runs".to_owned()),
+            Ok(Some(_)) | Err(_) => Ok(()),
+        });
         let _ = self.machine.kill();
         let _ = self.machine.wait();
         leftovers::end_members(&self.id);
@@ -391,11 +391,6 @@ fn is_in_own_pid_namespace(pid: u32) -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/pid")).ok();
     let its = namespace(&pid.to_string());
     its.is_some() && its != namespace("self")
-}
-
-/// Between two looks at a condition that announces itself in no other way.
-fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// Runs a program of the host; its own words are the error.
