@@ -7,6 +7,7 @@
 
 use node::config::settings::{self, Settings};
 use node::handoff;
+use node::hexadecimal::hexadecimal;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -196,7 +197,7 @@ pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, O
     };
     // Strings, numbers and string-keyed maps only: serialising cannot fail.
     let canonical = serde_json::to_vec(&shape).unwrap_or_default();
-    Sha256::digest(&canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(&canonical))
 }
 
 fn obstacles(

@@ -17,7 +17,7 @@ use crate::heartbeat::Heartbeat;
 use crate::host::docker::Docker;
 use crate::host::systemd::{self, Message};
 use crate::publish;
-use crate::start::{self, boot_id, read_handoff};
+use crate::start::{self, read_handoff};
 use crate::status::{Node, NodeState};
 use crate::volumes::Volumes;
 use jiff::Timestamp;
@@ -130,7 +130,7 @@ pub(crate) struct Agent {
 impl Agent {
     /// Listens, and begins to publish.
     fn listen(start: Start) -> Result<Agent, Fatal> {
-        let boot_id = boot_id().map_err(Fatal::BootId)?;
+        let boot_id = node::handoff::boot_id(&start.paths).map_err(Fatal::BootId)?;
         let docker = Docker::connect(start.environment.get("DOCKER_HOST"))?;
         let listener = Listener::bind(&start.paths.control_socket())?;
         let board = Board::new(nobody_yet(&boot_id));

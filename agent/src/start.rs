@@ -78,11 +78,6 @@ impl Hint for HandoffError {
     }
 }
 
-/// The kernel's id of this boot.
-pub fn boot_id() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
-}
-
 /// The handoff of this boot.
 pub fn read_handoff(paths: &Paths, boot_id: &str) -> Result<Handoff, HandoffError> {
     let path = paths.handoff();

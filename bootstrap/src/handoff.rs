@@ -13,10 +13,9 @@ use std::io;
 
 const MODE: u32 = 0o644;
 
-/// The kernel's random id of this boot.
+/// This boot; empty where /proc does not tell.
 pub(crate) fn boot_id(paths: &Paths) -> String {
-    let text = fs::read_to_string(paths.at("/proc/sys/kernel/random/boot_id")).unwrap_or_default();
-    text.trim().to_owned()
+    node::handoff::boot_id(paths).unwrap_or_default()
 }
 
 /// What an earlier run left, if it was in this boot.

@@ -4,12 +4,20 @@
 //! It lies in `/run`, so that a document from an earlier boot cannot be taken for this one's; `boot_id` says it again.
 
 use crate::identity::Facts;
+use crate::paths::Paths;
 use crate::problem::Problem;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::io;
 
 /// Version of the document's shape; a reader refuses what is newer than it knows.
 pub const SCHEMA: u32 = 1;
+
+/// The kernel's random id of this boot.
+pub fn boot_id(paths: &Paths) -> io::Result<String> {
+    let text = std::fs::read_to_string(paths.at("/proc/sys/kernel/random/boot_id"))?;
+    Ok(text.trim().to_owned())
+}
 
 /// What bootstrap hands over to the agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -13,6 +13,7 @@ pub mod exit;
 pub mod fault;
 pub mod files;
 pub mod handoff;
+pub mod hexadecimal;
 pub mod identity;
 pub mod imds;
 pub mod paths;

@@ -2,6 +2,7 @@
 
 use node::config::settings::AgentArtifact;
 use node::fault::Hint;
+use node::hexadecimal::hexadecimal;
 use sha2::{Digest, Sha256};
 use std::io;
 use std::path::PathBuf;
@@ -140,10 +141,6 @@ async fn fetch_once(
         return Ok(());
     }
     Err(FetchError::Checksum { url, actual, wanted: artifact.sha256.clone() })
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
 /// A URL without its query: presigned ones carry a signature there that is as good as a password.

@@ -14,6 +14,7 @@
 
 use super::SecretValue;
 use crate::files;
+use crate::hexadecimal::hexadecimal;
 use crate::paths::Paths;
 use jiff::Timestamp;
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
@@ -262,7 +263,7 @@ fn file_name(text: &str) -> String {
     if !text.is_empty() && text.len() <= LONGEST_PLAIN_NAME && text != CURRENT && text.bytes().all(plain) {
         return text.to_owned();
     }
-    Sha256::digest(text).iter().fold(String::from("sha256-"), |name, byte| format!("{name}{byte:02x}"))
+    format!("sha256-{}", hexadecimal(&Sha256::digest(text)))
 }
 
 #[cfg(test)]
