@@ -6,6 +6,7 @@
 mod apply;
 pub mod identify;
 mod kernel;
+pub mod mark;
 pub(crate) mod observe;
 pub mod plan;
 pub mod signatures;

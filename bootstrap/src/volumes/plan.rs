@@ -347,9 +347,11 @@ fn plan_free(wanted: &Volume, device: &Device, observation: &Observation) -> Pla
             "make the file system yourself, or set format = \"if-blank\"",
         ),
         Content::Filesystem(found) if found.kind == kind => plan_matching(wanted, device, found, &hides),
-        Content::Filesystem(_) | Content::Other { .. } | Content::NotBlank { .. } => {
-            refuse_kind(wanted, &format!("{name} holds {content}"))
-        }
+        Content::Filesystem(_)
+        | Content::Partition(_)
+        | Content::HalfMade(_)
+        | Content::Other { .. }
+        | Content::NotBlank { .. } => refuse_kind(wanted, &format!("{name} holds {content}")),
     }
 }
 

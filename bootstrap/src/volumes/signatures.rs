@@ -5,6 +5,7 @@
 //! read and is zero. What it does not know is never blank. Pure but for the reads that it is given; never panics on
 //! any content. Not its job: deciding what to do about it (`plan`), and finding the device (`observe`).
 
+use super::mark::Mark;
 use super::superblock;
 use std::io;
 
@@ -18,6 +19,11 @@ pub enum Content {
     Blank,
     /// Exactly one file system, directly on the device.
     Filesystem(Found),
+    /// A sound partition table with exactly one partition.
+    Partition(Partition),
+    /// Our mark lies on the device, and beside it nothing but what a `mkfs` of ours can have left behind before it was
+    /// done: everything that has a UUID bears the mark's. It may be made anew.
+    HalfMade(Mark),
     /// Something that is known and is no single file system.
     Other {
         /// E.g. `LVM2 physical volume`.
@@ -43,6 +49,39 @@ pub struct Found {
     pub label: Option<String>,
     /// Size of the file system by its superblock; read for ext2/3/4 and xfs.
     pub size_bytes: Option<u64>,
+    /// In which state it was left; read for ext2/3/4 and xfs.
+    pub condition: Condition,
+    /// Our mark, when it still lies beside the file system whose UUID it bears: `mkfs` has come to its end, and the
+    /// run that began it has not.
+    pub mark: Option<Mark>,
+}
+
+/// What a superblock says of the state in which the file system was left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Condition {
+    /// `mkfs` has not come to its end (xfs: `sb_inprogress`).
+    pub unfinished: bool,
+    /// Never mounted since it was made (ext: no time and no count of mounts). `false` where that is not known.
+    pub never_mounted: bool,
+    /// The kernel or a check has noted damage (ext: `EXT2_ERROR_FS`).
+    pub has_errors: bool,
+    /// Not left in order, and no journal that the kernel would replay (ext: not `EXT2_VALID_FS`).
+    pub needs_check: bool,
+}
+
+/// The only partition of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// `GPT` or `MBR`.
+    pub table: &'static str,
+    /// Its number, counted from 1.
+    pub number: u32,
+    /// Where it begins, bytes.
+    pub start_bytes: u64,
+    /// Its length, bytes.
+    pub size_bytes: u64,
+    /// What is in it; never a partition again.
+    pub content: Box<Content>,
 }
 
 impl std::fmt::Display for Content {
@@ -53,6 +92,12 @@ impl std::fmt::Display for Content {
                 write!(formatter, "a file system {}", found.kind)?;
                 found.label.iter().try_for_each(|label| write!(formatter, " labelled {label:?}"))?;
                 found.uuid.iter().try_for_each(|uuid| write!(formatter, " with UUID {uuid}"))
+            }
+            Content::Partition(Partition { table, number, content, .. }) => {
+                write!(formatter, "a {table} with one partition ({number}) that holds {content}")
+            }
+            Content::HalfMade(mark) => {
+                write!(formatter, "a file system {} that was begun and not finished", mark.filesystem)
             }
             Content::Other { what, at } => write!(formatter, "{what} (at byte {at})"),
             Content::NotBlank { offset } => {

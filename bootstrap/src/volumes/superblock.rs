@@ -1,7 +1,8 @@
 //! Superblocks of file systems: kind, UUID, label and size from their bytes. Pure; every reader is given the bytes from
 //! where its superblock starts and never panics.
 
-use super::signatures::Found;
+use super::signatures::{Condition, Found};
+use node::hexadecimal::hexadecimal;
 
 /// ext2, ext3, ext4, from byte 1024 on. <https://docs.kernel.org/filesystems/ext4/super.html>
 pub(super) fn ext(bytes: &[u8]) -> Option<Found> {
@@ -34,6 +35,8 @@ pub(super) fn ext(bytes: &[u8]) -> Option<Found> {
         uuid: uuid(bytes.get(0x68..0x78)?),
         label: label(bytes.get(0x78..0x88)?),
         size_bytes: block_bytes.and_then(|block| blocks.checked_mul(block)),
+        condition: Condition::default(),
+        mark: None,
     })
 }
 
@@ -49,6 +52,8 @@ pub(super) fn xfs(bytes: &[u8]) -> Option<Found> {
         uuid: uuid(bytes.get(32..48)?),
         label: label(bytes.get(108..120)?),
         size_bytes: blocks.checked_mul(u64::from(block_bytes)),
+        condition: Condition::default(),
+        mark: None,
     })
 }
 
@@ -83,7 +88,7 @@ pub(super) fn btrfs(bytes: &[u8]) -> Option<Found> {
 
 /// A file system that is only recognised: it is refused anyway.
 fn unread(kind: &'static str) -> Found {
-    Found { kind, uuid: None, label: None, size_bytes: None }
+    Found { kind, uuid: None, label: None, size_bytes: None, condition: Condition::default(), mark: None }
 }
 
 fn little_u32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -94,14 +99,8 @@ fn uuid(bytes: &[u8]) -> Option<String> {
     if bytes.iter().all(|byte| *byte == 0) {
         return None;
     }
-    let mut text = String::with_capacity(36);
-    for (position, byte) in bytes.iter().enumerate() {
-        if matches!(position, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    Some(text)
+    let groups = [bytes.get(..4)?, bytes.get(4..6)?, bytes.get(6..8)?, bytes.get(8..10)?, bytes.get(10..16)?];
+    Some(groups.map(hexadecimal).join("-"))
 }
 
 fn label(bytes: &[u8]) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The volume planner by situation: the whole plan is compared.
 
 use super::*;
+use crate::volumes::signatures::Condition;
 use node::config::settings::Filesystem;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -38,6 +39,8 @@ fn xfs(size_bytes: u64) -> Content {
         uuid: Some("u".to_owned()),
         label: None,
         size_bytes: Some(size_bytes),
+        condition: Condition::default(),
+        mark: None,
     })
 }
 
@@ -125,6 +128,8 @@ fn plan_foreign_content_is_refused_with_what_it_is() {
         uuid: Some("u-1".to_owned()),
         label: Some("data".to_owned()),
         size_bytes: None,
+        condition: Condition::default(),
+        mark: None,
     };
     let table = [
         (Content::Filesystem(ext4), "nvme1n1 holds a file system ext4 labelled \"data\" with UUID u-1"),
@@ -219,7 +224,14 @@ fn any_content() -> impl Strategy<Value = Content> {
         (0..1_u64 << 40).prop_map(|offset| Content::NotBlank { offset }),
         (0..1_u64 << 40).prop_map(|at| Content::Other { what: "something".to_owned(), at }),
         (kinds, prop::option::of(0..40 * GIB)).prop_map(|(kind, size_bytes)| {
-            Content::Filesystem(Found { kind, uuid: None, label: None, size_bytes })
+            Content::Filesystem(Found {
+                kind,
+                uuid: None,
+                label: None,
+                size_bytes,
+                condition: Condition::default(),
+                mark: None,
+            })
         }),
     ]
 }
