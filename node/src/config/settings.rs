@@ -87,6 +87,26 @@ pub struct Volume {
     pub wait: Duration,
     /// The node can do without it.
     pub optional: bool,
+    /// Who its root folder belongs to; absent: as it is.
+    pub owner: Option<Owner>,
+    /// Permission bits of its root folder, at most `0o7777`; absent: as they are.
+    pub mode: Option<u32>,
+}
+
+/// Who a folder belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Owner {
+    /// Number of the user.
+    pub uid: u32,
+    /// Number of the group; absent: as it is.
+    pub gid: Option<u32>,
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.uid)?;
+        self.gid.iter().try_for_each(|gid| write!(formatter, ":{gid}"))
+    }
 }
 
 /// `[secrets.NAME]`

@@ -2,7 +2,7 @@
 
 use super::settings;
 use crate::config::settings::{
-    EnvironmentValue, Filesystem, ImageVersion, Network, Probe, RegistryAuth, VolumeIdentity,
+    EnvironmentValue, Filesystem, ImageVersion, Network, Owner, Probe, RegistryAuth, VolumeIdentity,
 };
 use std::time::Duration;
 
@@ -43,6 +43,16 @@ fn a_volume_by_device_and_one_by_id() {
     assert_eq!((a.filesystem, a.format_if_blank, a.wait), (Filesystem::Xfs, true, Duration::from_secs(300)));
     assert_eq!(b.identity, VolumeIdentity::VolumeId("vol-0123456789abcdef0".to_owned()));
     assert_eq!((b.filesystem, b.format_if_blank, b.optional), (Filesystem::Ext4, false, true));
+    assert_eq!((a.owner, a.mode), (None, None), "a root folder is left as it is");
+}
+
+#[test]
+fn a_volume_has_an_owner_and_a_mode_if_they_are_written() {
+    let settings = settings(
+        "[volumes.a]\ndevice = \"/dev/sdf\"\nmount = \"/mnt/a\"\nowner = \"1000:100\"\nmode = \"0750\"\n",
+    );
+    let volume = &settings.volumes["a"];
+    assert_eq!((volume.owner, volume.mode), (Some(Owner { uid: 1000, gid: Some(100) }), Some(0o750)));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Formats of single values: text -> value, or why not. Each is a function of the text alone.
 
+pub(super) mod access;
 pub(super) mod device;
 pub(super) mod image;
 pub(super) mod name;

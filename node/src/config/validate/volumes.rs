@@ -1,9 +1,9 @@
 //! `[volumes.NAME]`
 
-use super::{Document, each};
+use super::{Document, each, optional};
 use crate::config::findings::{Findings, Span, Wrong};
 use crate::config::settings::{Filesystem, Volume, VolumeIdentity};
-use crate::config::text::{device, name, path, quantity};
+use crate::config::text::{access, device, name, path, quantity};
 use crate::config::tree::Place;
 use crate::config::written;
 use std::collections::BTreeMap;
@@ -47,6 +47,11 @@ fn volume(
     let named = findings.take(place.key_at(), name::thing("volume", name));
     let wait = quantity::duration_in(&written.wait, Duration::ZERO..=WAIT_AT_MOST);
     let wait = findings.take(place.key("wait").at(), wait);
+    let owner = optional(written.owner.as_deref(), |owner| {
+        findings.take(place.key("owner").at(), access::owner(owner))
+    });
+    let mode =
+        optional(written.mode.as_deref(), |mode| findings.take(place.key("mode").at(), access::mode(mode)));
     named?;
     Some(Volume {
         identity: identity?,
@@ -58,6 +63,8 @@ fn volume(
         format_if_blank: written.format == written::Format::IfBlank,
         wait: wait?,
         optional: written.optional,
+        owner: owner?,
+        mode: mode?,
     })
 }
 

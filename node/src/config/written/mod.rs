@@ -102,6 +102,11 @@ pub(super) struct Volume {
     pub(super) wait: String,
     /// The node can do without it.
     pub(super) optional: bool,
+    /// Who its root folder belongs to, `UID[:GID]` in numbers; what lies in it is left alone. Without it nothing is
+    /// changed.
+    pub(super) owner: Option<String>,
+    /// Permissions of its root folder, octal, such as `"0750"`. Without it nothing is changed.
+    pub(super) mode: Option<String>,
 }
 
 impl Default for Volume {
@@ -114,6 +119,8 @@ impl Default for Volume {
             format: Format::IfBlank,
             wait: "5m".to_owned(),
             optional: false,
+            owner: None,
+            mode: None,
         }
     }
 }
