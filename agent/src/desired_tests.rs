@@ -133,6 +133,7 @@ fn a_missing_volume_or_secret_keeps_only_its_users_from_starting() {
         mounted,
         filesystem: None,
         uuid: None,
+        label: None,
         size_bytes: None,
         optional: false,
         reason: "the device did not come within 5m".to_owned(),

@@ -5,6 +5,7 @@ use crate::agent::{self, Changes};
 use crate::docker::{self, socket::Endpoint};
 use crate::record::{Ended, Record, timed};
 use crate::step::{Ending, Fault};
+use crate::volumes::Attachments;
 use crate::{Context, secrets, volumes};
 use node::cloud::secrets_manager::SecretsManager;
 use node::config::Settings;
@@ -38,8 +39,12 @@ pub(crate) async fn run(
     record: &mut Record,
 ) -> Prepared {
     let mut tasks = JoinSet::new();
-    for group in volumes::groups(&settings.volumes) {
-        tasks.spawn(volume_group(Arc::clone(context), Arc::clone(settings), group));
+    if !settings.volumes.is_empty() {
+        let attachments = Attachments::listen();
+        for group in volumes::groups(&settings.volumes) {
+            let with = (attachments.clone(), group);
+            tasks.spawn(volume_group(Arc::clone(context), Arc::clone(settings), with));
+        }
     }
     spawn_secrets(context, settings, region, &mut tasks).await;
     tasks.spawn(docker_step(Arc::clone(context), Arc::clone(settings)));
@@ -75,11 +80,15 @@ fn keep(record: &mut Record, prepared: &mut Prepared, ended: Ended, found: Found
 }
 
 /// Volumes that lie inside each other, one after the other.
-async fn volume_group(context: Arc<Context>, settings: Arc<Settings>, group: Vec<String>) -> Finished {
+async fn volume_group(
+    context: Arc<Context>,
+    settings: Arc<Settings>,
+    (attachments, group): (Attachments, Vec<String>),
+) -> Finished {
     let mut finished = Vec::new();
     for name in group {
         let Some(wanted) = settings.volumes.get(&name) else { continue };
-        let work = volumes::run(&context.paths, &context.clock, &name, wanted);
+        let work = volumes::run(&context.paths, &context.clock, attachments.clone(), (&name, wanted));
         let (mut ended, volume) = timed(context.clock, format!("volume {name}"), work).await;
         ended.required = !wanted.optional;
         finished.push((ended, Found::Volume(volume)));

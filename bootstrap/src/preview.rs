@@ -51,9 +51,11 @@ pub(crate) async fn run(context: &Context, configuration: &Configuration, json: 
 
 async fn prepared(context: &Context, settings: &Settings) -> Vec<PlannedStep> {
     let paths = &context.paths;
-    let volumes = settings.volumes.iter().map(|(name, wanted)| volumes::preview(paths, name, wanted));
-    let secrets = settings.secrets.iter().map(|(name, secret)| secrets::preview(paths, name, secret));
-    let mut steps: Vec<PlannedStep> = volumes.chain(secrets).collect();
+    let mut steps = Vec::new();
+    for (name, wanted) in &settings.volumes {
+        steps.push(volumes::preview(paths, name, wanted).await);
+    }
+    steps.extend(settings.secrets.iter().map(|(name, secret)| secrets::preview(paths, name, secret)));
     let engine = Endpoint::of(&context.environment);
     steps.push(docker::preview(paths, &engine, &settings.docker).await);
     steps.push(agent::preview(paths, settings.agent.as_ref()));

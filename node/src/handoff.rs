@@ -51,7 +51,7 @@ pub struct Volume {
     pub name: String,
     /// EBS volume id with its dash, where it could be found out.
     pub volume_id: Option<String>,
-    /// The block device, e.g. `/dev/nvme1n1`.
+    /// The block device, e.g. `/dev/nvme1n1`; the partition that is mounted, if it is one.
     pub device: Option<String>,
     /// Mount point.
     pub mount: String,
@@ -61,6 +61,9 @@ pub struct Volume {
     pub filesystem: Option<String>,
     /// UUID of the file system.
     pub uuid: Option<String>,
+    /// Label of the file system.
+    #[serde(default)]
+    pub label: Option<String>,
     /// Size of the block device.
     pub size_bytes: Option<u64>,
     /// The node can do without it.

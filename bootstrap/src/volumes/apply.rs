@@ -1,28 +1,27 @@
-//! Carries out what was planned for one volume. It makes no decisions but one: right before the file system is made,
-//! identity and blankness are read again through the descriptor that mkfs gets, and if anything differs, nothing is
-//! written.
+//! Carries out what was planned for one volume: `format` makes the file system, `partition` brings a partition into
+//! place, `check` looks at a file system before it is mounted, `mount` mounts and grows it.
+//!
+//! In: the device and its plan. Out: what is worth telling beside the plan's reason. It always holds that whatever is
+//! written to or mounted is first proven again, through the descriptor in use, to be what was planned; if anything
+//! differs, nothing is written. Not its job: deciding (`plan`).
 
-use super::plan::Device;
-use super::signatures::Content;
-use super::{kernel, observe};
-use crate::command::{CommandError, Invocation};
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
+mod check;
+mod exclusive;
+mod format;
+mod mount;
+mod partition;
+
+use super::plan::{Action, Device, Plan};
+use crate::command::CommandError;
+use nix::libc;
 use node::config::settings::{Filesystem, Volume};
 use node::fault::Hint;
 use node::paths::Paths;
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
 use std::time::Duration;
 
-/// Lazy tables and no discard: seconds even on 16 TiB. More than that is a volume that does not answer.
-const MKFS_DEADLINE: Duration = Duration::from_secs(300);
 /// Reads of two MiB, a sync, or a mount that replays its journal.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(300);
-/// Growing writes group descriptors or headers for what is new.
-const GROW_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Why a volume could not be made ready.
 #[derive(Debug, thiserror::Error)]
@@ -43,16 +42,42 @@ pub(crate) enum ApplyError {
         #[source]
         source: Box<CommandError>,
     },
+    #[error("the file system on {object} is damaged: {what}")]
+    Damaged { filesystem: Filesystem, object: String, what: String },
+}
+
+impl ApplyError {
+    /// Code for `problems[]`.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            ApplyError::Changed { .. } => "volume_changed",
+            ApplyError::Damaged { .. } => "volume_damaged",
+            ApplyError::Io { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => "volume_in_use",
+            ApplyError::Command { .. } | ApplyError::Io { .. } => "volume_failed",
+        }
+    }
+
+    fn command(operation: &'static str, object: &str) -> impl FnOnce(CommandError) -> ApplyError {
+        let object = object.to_owned();
+        move |source| ApplyError::Command { operation, object, source: Box::new(source) }
+    }
 }
 
 impl Hint for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
-            ApplyError::Io { source, .. } if source.raw_os_error() == Some(nix::libc::EBUSY) => {
+            ApplyError::Io { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => {
                 Some("something else uses the device; see lsblk and /proc/*/mountinfo".to_owned())
             }
             ApplyError::Changed { .. } => Some("run node-bootstrap again".to_owned()),
             ApplyError::Command { source, .. } => source.hint(),
+            ApplyError::Damaged { filesystem, object, .. } => {
+                let repair = match filesystem {
+                    Filesystem::Ext4 => "e2fsck -f",
+                    Filesystem::Xfs => "xfs_repair",
+                };
+                Some(format!("take a snapshot of the volume first, then run {repair} {object} by hand"))
+            }
             ApplyError::Io { .. } => None,
         }
     }
@@ -63,38 +88,81 @@ fn io_error(operation: &'static str, object: impl Into<String>) -> impl FnOnce(i
     move |source| ApplyError::Io { operation, object, source }
 }
 
-/// Makes the file system on a device that was planned as blank.
-pub(super) async fn format(
+/// What came of a plan beside what its reason says.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// Worth a few words, but nothing is wrong.
+    pub(super) notes: Vec<String>,
+    /// It is usable, only smaller than it could be.
+    pub(super) not_grown: Option<ApplyError>,
+}
+
+/// What is mounted: the whole device or its only partition.
+#[derive(Debug, Clone)]
+struct Target {
+    node: String,
+    number: (u64, u64),
+}
+
+/// Does what is planned.
+pub(super) async fn carry_out(
     paths: &Paths,
     name: &str,
     wanted: &Volume,
-    device: &Device,
-) -> Result<(), ApplyError> {
-    let file = blocking("prove blank", device, {
-        let (paths, device) = (paths.clone(), device.clone());
-        move || {
-            let file = open_alone(&device)?;
-            prove_again(&paths, &device, &file)?;
-            Ok(file)
+    (device, plan): (&Device, &Plan),
+) -> Result<Applied, ApplyError> {
+    let mut applied = Applied::default();
+    if plan.mounts() {
+        applied.notes.extend(mount::prepare_mount_point(&paths.at(&wanted.mount))?);
+    }
+    let work = format::Work { paths, name, wanted, device };
+    match &plan.action {
+        Action::Format => work.blank().await?,
+        Action::FormatAgain(mark) => work.again(mark).await?,
+        Action::Mount(mounting) => {
+            if let Some(finish) = &mounting.finish {
+                applied.notes.extend(work.finish(finish).await?);
+            }
         }
-    });
-    let file = file.await?;
-    // mkfs opens what this descriptor has open: while it is held, the kernel gives the device's number to no other
-    // device, so that a volume that is swapped meanwhile cannot take its place.
-    let target = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-    let made = mkfs(wanted.filesystem, name, &target).run().await;
-    let object = device.node.clone();
-    made.map_err(|source| ApplyError::Command {
-        operation: "make the file system on",
-        object,
-        source: Box::new(source),
-    })?;
-    let node = device.node.clone();
-    blocking("sync", device, move || file.sync_all().map_err(io_error("sync", node))).await
+        _ => {}
+    }
+    let mut target = Target { node: device.node.clone(), number: device.number };
+    if let Some(partition) = &plan.partition {
+        target = partition::bring_up(paths, device, partition).await?;
+        if plan.growth() == Some(true) {
+            applied.not_grown = partition::grow(device, partition).await.err();
+        }
+    }
+    mount_and_grow(paths, wanted, (device, plan), &target, &mut applied).await?;
+    Ok(applied)
+}
+
+async fn mount_and_grow(
+    paths: &Paths,
+    wanted: &Volume,
+    (device, plan): (&Device, &Plan),
+    target: &Target,
+    applied: &mut Applied,
+) -> Result<(), ApplyError> {
+    if matches!(&plan.action, Action::Mount(mounting) if mounting.check) {
+        applied.notes.extend(check::repair(device, target).await?);
+    }
+    if plan.mounts() {
+        let (paths, wanted, target) = (paths.clone(), wanted.clone(), target.clone());
+        blocking("mount", device, move || mount::mount(&paths, &wanted, &target)).await?;
+    }
+    if plan.changes() {
+        let (paths, wanted, target) = (paths.clone(), wanted.clone(), target.clone());
+        blocking("set the owner of", device, move || mount::set_access(&paths, &wanted, &target)).await?;
+    }
+    if plan.growth().is_some() && applied.not_grown.is_none() {
+        applied.not_grown = mount::grow(paths, wanted, target).await.err();
+    }
+    Ok(())
 }
 
 /// Runs what may hang with its device beside everything else, with a deadline.
-pub(super) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     operation: &'static str,
     device: &Device,
     work: impl FnOnce() -> Result<T, ApplyError> + Send + 'static,
@@ -104,123 +172,5 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(Ok(result)) => result,
         Ok(Err(panicked)) => Err(failed(io::Error::other(panicked))),
         Err(_) => Err(failed(io::ErrorKind::TimedOut.into())),
-    }
-}
-
-/// Opens it for writing after the kernel has confirmed that nobody holds it in any mount namespace (`O_EXCL`). That
-/// descriptor is given back at once, because mkfs asks for the same.
-fn open_alone(device: &Device) -> Result<File, ApplyError> {
-    let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(&device.node);
-    let kept = open(0).map_err(io_error("open", &device.node))?;
-    drop(open(nix::libc::O_EXCL).map_err(io_error("have for itself", &device.node))?);
-    Ok(kept)
-}
-
-fn prove_again(paths: &Paths, device: &Device, file: &File) -> Result<(), ApplyError> {
-    let changed = |what: String| ApplyError::Changed { device: device.node.clone(), what };
-    let metadata = file.metadata().map_err(io_error("examine", &device.node))?;
-    if observe::device_number(&metadata) != Some(device.number) {
-        return Err(changed("another device number".to_owned()));
-    }
-    let bytes = kernel::device_bytes(file).map_err(io_error("measure", &device.node))?;
-    if bytes != device.size_bytes {
-        return Err(changed(format!("{bytes} bytes instead of {}", device.size_bytes)));
-    }
-    if observe::serial(paths, &device.name) != device.serial {
-        return Err(changed("another serial number".to_owned()));
-    }
-    match observe::read_content(file, bytes).map_err(io_error("read", &device.node))? {
-        Content::Blank => Ok(()),
-        content => Err(changed(format!("it holds {content}"))),
-    }
-}
-
-/// Without a force option: mkfs looks for itself, too, and refuses what it knows.
-fn mkfs(filesystem: Filesystem, name: &str, target: &str) -> Invocation {
-    match filesystem {
-        // -K: no discard.
-        Filesystem::Xfs => Invocation::new("mkfs.xfs", MKFS_DEADLINE).brought_by("xfsprogs").arguments([
-            "-q",
-            "-K",
-            "-L",
-            &label(name, 12),
-            target,
-        ]),
-        Filesystem::Ext4 => Invocation::new("mkfs.ext4", MKFS_DEADLINE).brought_by("e2fsprogs").arguments([
-            "-q",
-            "-E",
-            "nodiscard,lazy_itable_init=1,lazy_journal_init=1",
-            "-L",
-            &label(name, 16),
-            target,
-        ]),
-    }
-}
-
-/// Labels have few bytes (xfs 12, ext4 16) and no room for anything odd.
-fn label(name: &str, longest: usize) -> String {
-    let plain = |character: &char| character.is_ascii_alphanumeric() || "-_.".contains(*character);
-    name.chars().filter(plain).take(longest).collect()
-}
-
-/// Makes the mount point where it is missing and closes it for writing, so that nothing lands on the root volume while
-/// the real one is missing. Returns a note where the file system below knows no such flag.
-pub(super) fn prepare_mount_point(path: &Path) -> Result<Option<String>, ApplyError> {
-    let object = path.display().to_string();
-    DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(io_error("create", &object))?;
-    let folder = File::open(path).map_err(io_error("open", &object))?;
-    let closed = kernel::make_immutable(&folder);
-    Ok(closed.err().map(|error| format!("{object} could not be made immutable: {error}")))
-}
-
-/// Mounts the device and makes sure that it is this device that was mounted.
-///
-/// `nodev` and `nosuid`: a data volume may come from another instance and brings neither devices nor privileges.
-/// Programs may run from it, because environments and model runners live on such volumes. `noatime`: reading a model
-/// must not write.
-pub(super) fn mount_device(paths: &Paths, wanted: &Volume, device: &Device) -> Result<(), ApplyError> {
-    let at = paths.at(&wanted.mount);
-    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOATIME;
-    let object = format!("{} at {}", device.node, wanted.mount);
-    let failed = |errno: nix::errno::Errno| io_error("mount", object.clone())(errno.into());
-    mount(Some(device.node.as_str()), &at, Some(wanted.filesystem.name()), flags, None::<&str>)
-        .map_err(failed)?;
-    let mounts = observe::mounts(paths).map_err(io_error("read", "/proc/self/mountinfo"))?;
-    let on_top = mounts.iter().rev().find(|mount| mount.at == wanted.mount);
-    if on_top.map(|mount| mount.number) == Some(device.number) {
-        return Ok(());
-    }
-    umount2(&at, MntFlags::UMOUNT_NOFOLLOW).map_err(failed)?;
-    Err(ApplyError::Changed { device: device.node.clone(), what: "another device was mounted".to_owned() })
-}
-
-/// Grows the mounted file system to the size of its device.
-pub(super) async fn grow(paths: &Paths, wanted: &Volume, device: &Device) -> Result<(), ApplyError> {
-    let at = paths.at(&wanted.mount).display().to_string();
-    let invocation = match wanted.filesystem {
-        Filesystem::Xfs => {
-            Invocation::new("xfs_growfs", GROW_DEADLINE).brought_by("xfsprogs").arguments(["-d", at.as_str()])
-        }
-        Filesystem::Ext4 => Invocation::new("resize2fs", GROW_DEADLINE)
-            .brought_by("e2fsprogs")
-            .arguments([device.node.as_str()]),
-    };
-    let grown = invocation.run().await;
-    let object = device.node.clone();
-    grown.map(|_| ()).map_err(|source| ApplyError::Command {
-        operation: "grow the file system on",
-        object,
-        source: Box::new(source),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_fit_and_hold_nothing_odd() {
-        assert_eq!(label("models-of-the-team", 12), "models-of-th");
-        assert_eq!(label("a b/c", 16), "abc");
     }
 }

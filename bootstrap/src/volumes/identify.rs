@@ -10,16 +10,30 @@ pub const INSTANCE_STORE_MODEL: &str = "Amazon EC2 NVMe Instance Storage";
 
 /// Vendor specific area: EBS writes the attach name there, padded with spaces.
 const VENDOR_AREA: std::ops::Range<usize> = 3072..3104;
+/// Serial number, padded with spaces.
+const SERIAL: std::ops::Range<usize> = 4..24;
 /// Model number, padded with spaces.
 const MODEL: std::ops::Range<usize> = 24..64;
 
-/// The attach name in Identify Controller data, normalised, if the controller is an EBS one and says it.
-pub fn attach_name(identify: &[u8]) -> Option<String> {
+/// What an NVMe controller says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Controller {
+    /// Serial number, without its padding.
+    pub serial: String,
+    /// Model, without its padding.
+    pub model: String,
+    /// The normalised name that it is attached under, if it is one of EBS and says it.
+    pub attach_name: Option<String>,
+}
+
+/// Reads Identify Controller data; `None` if they are too short or no text.
+pub fn controller(identify: &[u8]) -> Option<Controller> {
+    let serial = text(identify.get(SERIAL)?)?;
     let model = text(identify.get(MODEL)?)?;
-    if model != EBS_MODEL {
-        return None;
-    }
-    normalise(&text(identify.get(VENDOR_AREA)?)?)
+    let vendor_area = identify.get(VENDOR_AREA)?;
+    let attach_name =
+        if model == EBS_MODEL { text(vendor_area).and_then(|name| normalise(&name)) } else { None };
+    Some(Controller { serial, model, attach_name })
 }
 
 /// `sdf` for `/dev/sdf`, `sdf`, `xvdf`, `/dev/xvdf`: EC2 and the kernels name the same attachment in all of these
@@ -67,6 +81,16 @@ mod tests {
         data
     }
 
+    fn attach_name(identify: &[u8]) -> Option<String> {
+        controller(identify)?.attach_name
+    }
+
+    #[test]
+    fn a_controller_says_who_it_is() {
+        let said = controller(&recorded(EBS_MODEL, b"sdf")).unwrap();
+        assert_eq!((said.serial.as_str(), said.model.as_str()), ("vol0a1b2c3d4e5f60718", EBS_MODEL));
+    }
+
     #[test]
     fn every_recorded_form_of_the_attach_name_is_the_same_name() {
         for form in ["sdf", "xvdf", "/dev/sdf", "/dev/xvdf"] {
@@ -105,7 +129,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_identify_data_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..4200)) {
-            let _ = attach_name(&bytes);
+            let _ = controller(&bytes);
         }
     }
 }

@@ -3,7 +3,12 @@
 //! Every disk of `/sys/block` counts; loop devices only where a device node `/dev/xvd*` or `/dev/sd*` leads to them
 //! (what bears such a name was attached under it). Not its job: choosing one (`plan`).
 
-use super::plan::{Device, Match, MountPoint, Observation, Use, find};
+mod mounts;
+mod uses;
+
+pub(super) use mounts::{Mount, mounts};
+
+use super::plan::{Device, Match, MountPoint, Observation, PartitionNode, RootFolder, Use, find};
 use super::signatures::{self, Content};
 use super::{identify, kernel};
 use node::config::settings::{Filesystem, Volume};
@@ -23,17 +28,23 @@ pub(crate) fn observe(paths: &Paths, wanted: &Volume) -> io::Result<Observation>
     let devices = devices(paths, &mounts)?;
     let device = find(&wanted.identity, &devices);
     let mount_point = mount_point(paths, &wanted.mount, &mounts);
-    let (content, mounted_bytes) = match &device {
-        Match::One(device) => {
-            let mounted =
-                device.uses.iter().any(|used| matches!(used, Use::Mounted { at, .. } if *at == wanted.mount));
-            let bytes =
-                if mounted { mounted_bytes(&paths.at(&wanted.mount), wanted.filesystem) } else { None };
-            (Some(content(device).map_err(|error| error.to_string())), bytes)
+    let mut observation =
+        Observation { device, content: None, mount_point, mounted_bytes: None, root_folder: None };
+    if let Match::One(device) = &observation.device {
+        observation.content = Some(content(device).map_err(|error| error.to_string()));
+        let here = |used: &Use| matches!(used, Use::Mounted { at, .. } | Use::PartitionMounted { at, .. } if *at == wanted.mount);
+        if device.uses.iter().any(here) {
+            let at = paths.at(&wanted.mount);
+            observation.mounted_bytes = mounted_bytes(&at, wanted.filesystem);
+            observation.root_folder = fs::metadata(&at).ok().map(|metadata| root_folder(&metadata));
         }
-        _ => (None, None),
-    };
-    Ok(Observation { device, content, mount_point, mounted_bytes })
+    }
+    Ok(observation)
+}
+
+/// Owner and permissions.
+pub(super) fn root_folder(metadata: &fs::Metadata) -> RootFolder {
+    RootFolder { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode() & 0o7777 }
 }
 
 /// Reads what is on a device through its node, which must still lead to it.
@@ -67,58 +78,6 @@ fn mounted_bytes(mount: &Path, filesystem: Filesystem) -> Option<u64> {
     }
 }
 
-/// One line of `/proc/self/mountinfo`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mount {
-    pub(super) number: (u64, u64),
-    pub(super) at: String,
-    pub(super) filesystem: String,
-    pub(super) source: String,
-    pub(super) read_only: bool,
-}
-
-pub(super) fn mounts(paths: &Paths) -> io::Result<Vec<Mount>> {
-    let text = fs::read_to_string(paths.at("/proc/self/mountinfo"))?;
-    Ok(parse_mounts(&text))
-}
-
-/// proc(5): `ID PARENT MAJ:MIN ROOT MOUNT-POINT OPTIONS [TAGS…] - TYPE SOURCE SUPER-OPTIONS`
-fn parse_mounts(text: &str) -> Vec<Mount> {
-    let line = |line: &str| {
-        let (mount, file_system) = line.split_once(" - ")?;
-        let mut mount = mount.split(' ').skip(2);
-        let number = parse_number(mount.next()?)?;
-        let at = unescape(mount.nth(1)?);
-        let options = mount.next()?;
-        let mut file_system = file_system.split(' ');
-        let (kind, source) = (file_system.next()?.to_owned(), unescape(file_system.next()?));
-        let has_ro = |options: &str| options.split(',').any(|option| option == "ro");
-        let read_only = has_ro(options) || file_system.next().is_some_and(has_ro);
-        Some(Mount { number, at, filesystem: kind, source, read_only })
-    };
-    text.lines().filter_map(line).collect()
-}
-
-/// Space, tab, newline and backslash are written in octal, `\040`.
-fn unescape(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let octal = after.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                bytes.push(byte);
-                rest = &after[3..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 fn parse_number(text: &str) -> Option<(u64, u64)> {
     let (major, minor) = text.trim().split_once(':')?;
     Some((major.parse().ok()?, minor.parse().ok()?))
@@ -138,7 +97,7 @@ fn mount_point(paths: &Paths, mount: &str, mounts: &[Mount]) -> MountPoint {
 
 /// All devices that could be a volume.
 fn devices(paths: &Paths, mounts: &[Mount]) -> io::Result<Vec<Device>> {
-    let used = Used { mounts: mounts_by_device(paths, mounts), swaps: swaps(paths) };
+    let used = uses::Used::read(paths, mounts);
     let names = node_names(paths);
     let mut disks: Vec<String> = Vec::new();
     for entry in fs::read_dir(paths.at("/sys/block"))? {
@@ -153,24 +112,22 @@ fn devices(paths: &Paths, mounts: &[Mount]) -> io::Result<Vec<Device>> {
     Ok(disks.iter().filter_map(|name| device(paths, name, &names, &used)).collect())
 }
 
-/// What is in use, by device number.
-struct Used {
-    mounts: BTreeMap<(u64, u64), Vec<Mount>>,
-    swaps: Vec<(u64, u64)>,
-}
-
-fn device(paths: &Paths, name: &str, names: &BTreeMap<String, Vec<PathBuf>>, used: &Used) -> Option<Device> {
-    const SECTOR: u64 = 512;
+fn device(
+    paths: &Paths,
+    name: &str,
+    names: &BTreeMap<String, Vec<PathBuf>>,
+    used: &uses::Used,
+) -> Option<Device> {
     let folder = paths.at("/sys/block").join(name);
     let number = parse_number(&attribute(&folder, "dev")?)?;
-    let sectors: u64 = attribute(&folder, "size")?.parse().ok()?;
+    // One without any size has no medium (yet).
+    let size_bytes = bytes(&folder, "size").filter(|bytes| *bytes > 0)?;
     let model = attribute(&folder, "device/model");
     let serial = serial(paths, name);
     let nodes = names.get(name).map(Vec::as_slice).unwrap_or_default();
     let plain = paths.at("/dev").join(name);
     let node = if plain.exists() { plain } else { nodes.first()?.clone() };
-    let instance_store = model.as_deref() == Some(identify::INSTANCE_STORE_MODEL);
-    let volume_id = serial.as_deref().and_then(identify::volume_id).filter(|_| !instance_store);
+    let volume_id = serial.as_deref().and_then(identify::volume_id);
     let attach_names = if name.starts_with("nvme") {
         // Links such as /dev/sdf -> nvme1n1 come from udev rules, which order devices as they please; the controller
         // itself is asked instead.
@@ -178,17 +135,55 @@ fn device(paths: &Paths, name: &str, names: &BTreeMap<String, Vec<PathBuf>>, use
     } else {
         attach_names(name, nodes)
     };
-    Some(Device {
+    let partitions = partitions(paths, name);
+    let mut device = Device {
         name: name.to_owned(),
         node: node.to_string_lossy().into_owned(),
         number,
-        size_bytes: sectors.checked_mul(SECTOR)?,
+        size_bytes,
         model,
         serial,
         volume_id,
         attach_names,
-        uses: uses(&folder, name, number, used),
-    })
+        read_only: attribute(&folder, "ro").as_deref() == Some("1"),
+        uses: used.of(&folder, number, &partitions),
+        partitions,
+    };
+    if device.is_instance_store() {
+        device.volume_id = None;
+    }
+    Some(device)
+}
+
+/// The partitions of a disk that the kernel knows now.
+pub(super) fn partitions(paths: &Paths, disk: &str) -> Vec<PartitionNode> {
+    let folder = paths.at("/sys/block").join(disk);
+    let one = |folder: PathBuf| {
+        let name = folder.file_name()?.to_str()?.to_owned();
+        Some(PartitionNode {
+            node: paths.at("/dev").join(&name).to_string_lossy().into_owned(),
+            name,
+            number: parse_number(&attribute(&folder, "dev")?)?,
+            index: attribute(&folder, "partition")?.parse().ok()?,
+            start_bytes: bytes(&folder, "start")?,
+            size_bytes: bytes(&folder, "size")?,
+        })
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut partitions: Vec<PartitionNode> = entries.filter_map(|entry| one(entry.path())).collect();
+    partitions.sort_by_key(|partition| partition.index);
+    partitions
+}
+
+/// sysfs counts sectors of 512 bytes, whatever the device's own are.
+fn bytes(folder: &Path, name: &str) -> Option<u64> {
+    const SECTOR: u64 = 512;
+    attribute(folder, name)?.parse::<u64>().ok()?.checked_mul(SECTOR)
+}
+
+/// The device number that a disk has now.
+pub(super) fn number(paths: &Paths, name: &str) -> Option<(u64, u64)> {
+    parse_number(&attribute(&paths.at("/sys/block").join(name), "dev")?)
 }
 
 /// The serial number that a disk has now: NVMe controllers and virtio disks have one.
@@ -211,7 +206,7 @@ fn nvme_attach_name(node: &Path, model: Option<&str>) -> Option<String> {
     }
     let asked = File::open(node).and_then(|file| kernel::identify_controller(&file));
     match asked {
-        Ok(data) => identify::attach_name(&data),
+        Ok(data) => identify::controller(&data)?.attach_name,
         Err(error) => {
             tracing::warn!("cannot ask {} for its attach name: {error}", node.display());
             None
@@ -246,64 +241,6 @@ fn disk_of(paths: &Paths, (major, minor): (u64, u64)) -> Option<String> {
         folder.pop();
     }
     Some(folder.file_name()?.to_str()?.to_owned())
-}
-
-/// btrfs and overlays have device numbers of their own: for them the source counts.
-fn mounts_by_device(paths: &Paths, mounts: &[Mount]) -> BTreeMap<(u64, u64), Vec<Mount>> {
-    let mut by_device: BTreeMap<(u64, u64), Vec<Mount>> = BTreeMap::new();
-    for mount in mounts {
-        let source = fs::metadata(paths.at(&mount.source)).ok().and_then(|metadata| device_number(&metadata));
-        let number = if mount.number.0 == 0 { source } else { Some(mount.number) };
-        by_device.entry(number.unwrap_or(mount.number)).or_default().push(mount.clone());
-    }
-    by_device
-}
-
-fn swaps(paths: &Paths) -> Vec<(u64, u64)> {
-    let text = fs::read_to_string(paths.at("/proc/swaps")).unwrap_or_default();
-    let number = |line: &str| {
-        let path = unescape(line.split_whitespace().next()?);
-        device_number(&fs::metadata(paths.at(path)).ok()?)
-    };
-    text.lines().skip(1).filter_map(number).collect()
-}
-
-fn uses(folder: &Path, name: &str, number: (u64, u64), used: &Used) -> Vec<Use> {
-    let mut uses = uses_of(folder, number, used);
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let partition = entry.path();
-        if !partition.join("partition").exists() {
-            continue;
-        }
-        let Some(number) = attribute(&partition, "dev").and_then(|text| parse_number(&text)) else {
-            continue;
-        };
-        uses.extend(uses_of(&partition, number, used).into_iter().map(|used| match used {
-            Use::Mounted { at, .. } => Use::PartitionMounted { at },
-            other => other,
-        }));
-    }
-    if uses
-        .iter()
-        .any(|used| matches!(used, Use::Mounted { at, .. } | Use::PartitionMounted { at } if at == "/"))
-    {
-        uses.insert(0, Use::Root);
-    }
-    uses.dedup();
-    tracing::debug!("{name} is used for {uses:?}");
-    uses
-}
-
-fn uses_of(folder: &Path, number: (u64, u64), used: &Used) -> Vec<Use> {
-    let mounted = used.mounts.get(&number).into_iter().flatten().map(|mount| Use::Mounted {
-        at: mount.at.clone(),
-        filesystem: mount.filesystem.clone(),
-        read_only: mount.read_only,
-    });
-    let holders = fs::read_dir(folder.join("holders")).into_iter().flatten().flatten();
-    let held = holders.map(|holder| Use::Held { by: holder.file_name().to_string_lossy().into_owned() });
-    let swap = used.swaps.contains(&number).then_some(Use::Swap);
-    mounted.chain(held).chain(swap).collect()
 }
 
 fn attribute(folder: &Path, name: &str) -> Option<String> {

@@ -1,125 +1,21 @@
 //! What to do with a volume: pure, from what node.toml wants and what was seen, to an action with its reason.
 //!
-//! It always holds that a device is formatted only if it was found by its identity, is used by nothing, was proven
-//! blank and node.toml allows it. Everything that is not understood is refused.
+//! It always holds that a device is formatted only if it was found by its identity, is used by nothing and can be
+//! written, node.toml allows it, and it was proven blank or bears our mark of exactly this device. Everything that is
+//! not understood is refused. `device` says what a device is, `content` decides by what is on it.
 
-use super::signatures::{Content, Found};
+mod access;
+mod content;
+mod device;
+
+pub use access::RootFolder;
+pub use content::{Finish, Mounting};
+pub use device::{Device, Match, PartitionNode, Use, find, identity_text};
+
+use super::mark::Mark;
+use super::signatures::{Content, Partition};
 use crate::step::Fault;
 use node::config::settings::{Volume, VolumeIdentity};
-
-/// A file system is grown when its device is larger by at least this much. EBS volumes grow by whole GiB; what is
-/// smaller than one block group of ext4 can never be used by it.
-const GROW_FROM_BYTES: u64 = 128 << 20;
-
-/// A block device as it was observed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
-    /// The kernel's name, `nvme1n1`.
-    pub name: String,
-    /// The device node to open.
-    pub node: String,
-    /// Major and minor number.
-    pub number: (u64, u64),
-    /// Size.
-    pub size_bytes: u64,
-    /// Model, where there is one.
-    pub model: Option<String>,
-    /// Serial number as the device says it, where there is one.
-    pub serial: Option<String>,
-    /// EBS volume id, by the serial number.
-    pub volume_id: Option<String>,
-    /// Normalised names that it is attached under.
-    pub attach_names: Vec<String>,
-    /// What it is used for already; empty when it is free.
-    pub uses: Vec<Use>,
-}
-
-/// What a device is used for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Use {
-    /// The running system lies on it.
-    Root,
-    /// It, as a whole, is mounted.
-    Mounted {
-        /// Mount point.
-        at: String,
-        /// The kernel's name of the file system.
-        filesystem: String,
-        /// The mount or its file system is read-only.
-        read_only: bool,
-    },
-    /// One of its partitions is mounted.
-    PartitionMounted {
-        /// Mount point.
-        at: String,
-    },
-    /// It or one of its partitions is swap space.
-    Swap,
-    /// LVM, md, dm-crypt or the like holds it.
-    Held {
-        /// The holder's name.
-        by: String,
-    },
-}
-
-impl std::fmt::Display for Use {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Use::Root => formatter.write_str("it holds the running system"),
-            Use::Mounted { at, .. } => write!(formatter, "it is mounted at {at}"),
-            Use::PartitionMounted { at } => write!(formatter, "a partition of it is mounted at {at}"),
-            Use::Swap => formatter.write_str("it is used as swap space"),
-            Use::Held { by } => write!(formatter, "it is held by {by}"),
-        }
-    }
-}
-
-/// What the identity of a volume leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Match {
-    /// Exactly one device.
-    One(Device),
-    /// None; what there is instead.
-    Absent {
-        /// One line.
-        seen: String,
-    },
-    /// More than one claims the identity.
-    Ambiguous {
-        /// One line.
-        seen: String,
-    },
-}
-
-/// Finds the device with an identity among all.
-pub fn find(identity: &VolumeIdentity, devices: &[Device]) -> Match {
-    let is_it = |device: &&Device| match identity {
-        VolumeIdentity::AttachName(name) => device.attach_names.contains(name),
-        VolumeIdentity::VolumeId(id) => device.volume_id.as_ref() == Some(id),
-    };
-    let found: Vec<&Device> = devices.iter().filter(is_it).collect();
-    match found.as_slice() {
-        [device] => Match::One((*device).clone()),
-        [] => Match::Absent { seen: describe(devices.iter()) },
-        several => Match::Ambiguous { seen: describe(several.iter().copied()) },
-    }
-}
-
-fn describe<'device>(devices: impl Iterator<Item = &'device Device>) -> String {
-    let one = |device: &Device| {
-        let mut names = device.attach_names.clone();
-        names.extend(device.volume_id.clone());
-        let names = if names.is_empty() { "without a known identity".to_owned() } else { names.join(", ") };
-        format!("{} ({names}, {})", device.name, gigabytes(device.size_bytes))
-    };
-    let all: Vec<String> = devices.map(one).collect();
-    if all.is_empty() { "no block device".to_owned() } else { all.join("; ") }
-}
-
-fn gigabytes(bytes: u64) -> String {
-    let tenths = bytes.saturating_mul(10) >> 30;
-    format!("{}.{} GiB", tenths / 10, tenths % 10)
-}
 
 /// What lies at the mount point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +47,8 @@ pub struct Observation {
     pub mount_point: MountPoint,
     /// Size of the file system as mounted, where that is known better than from its superblock.
     pub mounted_bytes: Option<u64>,
+    /// The root folder of its file system, where it is mounted in its place.
+    pub root_folder: Option<RootFolder>,
 }
 
 /// What to do.
@@ -160,13 +58,17 @@ pub enum Action {
     Keep,
     /// Make the file system, then mount it.
     Format,
-    /// Mount what is there, and grow it.
-    Mount {
-        /// The device has become larger.
-        grow: bool,
-    },
+    /// Make the file system that a run before was killed at, then mount it.
+    FormatAgain(Mark),
+    /// Mount what is there.
+    Mount(Mounting),
     /// It is mounted and the device has become larger.
-    Grow,
+    Grow {
+        /// The partition first.
+        partition: bool,
+    },
+    /// It is mounted, only its root folder has another owner or mode.
+    SetAccess,
     /// The device is not there (yet).
     Wait,
     /// Touch nothing.
@@ -187,17 +89,42 @@ pub struct Refusal {
 pub struct Plan {
     /// What to do.
     pub action: Action,
+    /// The partition that it is done with; absent: the whole device.
+    pub partition: Option<Partition>,
     /// One line.
     pub reason: String,
 }
 
 impl Plan {
     fn new(action: Action, reason: impl Into<String>) -> Plan {
-        Plan { action, reason: reason.into() }
+        Plan { action, partition: None, reason: reason.into() }
     }
 
     fn refuse(code: &'static str, reason: String, hint: &str) -> Plan {
-        Plan { action: Action::Refuse(Refusal { code, hint: hint.to_owned() }), reason }
+        Plan::new(Action::Refuse(Refusal { code, hint: hint.to_owned() }), reason)
+    }
+
+    fn with(self, partition: Option<&Partition>) -> Plan {
+        Plan { partition: partition.cloned(), ..self }
+    }
+
+    /// Something is written.
+    pub(crate) fn changes(&self) -> bool {
+        !matches!(self.action, Action::Keep | Action::Wait | Action::Refuse(_))
+    }
+
+    /// It is mounted by this plan.
+    pub(crate) fn mounts(&self) -> bool {
+        matches!(self.action, Action::Format | Action::FormatAgain(_) | Action::Mount(_))
+    }
+
+    /// The file system is grown, and whether its partition is grown before it.
+    pub(crate) fn growth(&self) -> Option<bool> {
+        match &self.action {
+            Action::Grow { partition } => Some(*partition),
+            Action::Mount(mounting) if mounting.grow => Some(mounting.grow_partition),
+            _ => None,
+        }
     }
 
     /// What is wrong, if this is a refusal or the wait is over.
@@ -219,14 +146,6 @@ impl Plan {
     }
 }
 
-/// As a person writes the identity.
-pub fn identity_text(identity: &VolumeIdentity) -> String {
-    match identity {
-        VolumeIdentity::AttachName(name) => format!("attached as {name}"),
-        VolumeIdentity::VolumeId(id) => format!("with id {id}"),
-    }
-}
-
 /// Decides.
 pub fn plan(wanted: &Volume, observation: &Observation) -> Plan {
     let device = match &observation.device {
@@ -244,13 +163,17 @@ pub fn plan(wanted: &Volume, observation: &Observation) -> Plan {
             return Plan::refuse("volume_ambiguous", reason, "name the volume by `volume_id`");
         }
     };
+    if device.is_instance_store() {
+        let reason = format!("{} is an instance store, which is lost with the instance", device.name);
+        return Plan::refuse("volume_foreign", reason, "attach an EBS volume, or correct `device`");
+    }
     if let Some(plan) = refuse_mount_point(wanted, device, &observation.mount_point) {
         return plan;
     }
     match device.uses.as_slice() {
-        [] => plan_free(wanted, device, observation),
+        [] => content::plan_free(wanted, device, observation),
         uses => {
-            if let Some(mounted) = mounted_in_place(wanted, uses) {
+            if let Some(mounted) = mounted_in_place(wanted, device, observation) {
                 return plan_mounted(wanted, device, observation, mounted);
             }
             let uses: Vec<String> = uses.iter().map(ToString::to_string).collect();
@@ -260,23 +183,47 @@ pub fn plan(wanted: &Volume, observation: &Observation) -> Plan {
     }
 }
 
-/// File system and read-only flag of the wanted mount, if that is there and only mounts use the device: further ones
-/// are bind mounts of it.
-fn mounted_in_place<'uses>(wanted: &Volume, uses: &'uses [Use]) -> Option<(&'uses str, bool)> {
-    if !uses.iter().all(|used| matches!(used, Use::Mounted { .. })) {
-        return None;
-    }
-    uses.iter().find_map(|used| match used {
-        Use::Mounted { at, filesystem, read_only } if *at == wanted.mount => {
-            Some((filesystem.as_str(), *read_only))
+/// The wanted mount as it is.
+#[derive(Clone, Copy)]
+struct Mounted<'seen> {
+    filesystem: &'seen str,
+    read_only: bool,
+    /// It is the only partition of the device.
+    partition: Option<&'seen Partition>,
+}
+
+/// The wanted mount, if that is there and only mounts of one and the same file system use the device: further ones are
+/// bind mounts of it.
+fn mounted_in_place<'seen>(
+    wanted: &Volume,
+    device: &'seen Device,
+    observation: &'seen Observation,
+) -> Option<Mounted<'seen>> {
+    let partition = match &observation.content {
+        Some(Ok(Content::Partition(partition))) => Some(partition),
+        _ => None,
+    };
+    let here = |used: &'seen Use| match (used, partition) {
+        (Use::Mounted { at, filesystem, read_only }, None) => Some((at, filesystem, *read_only)),
+        (Use::PartitionMounted { index, at, filesystem, read_only }, Some(only)) if *index == only.number => {
+            Some((at, filesystem, *read_only))
         }
         _ => None,
-    })
+    };
+    if !device.uses.iter().all(|used| here(used).is_some()) {
+        return None;
+    }
+    let (_, filesystem, read_only) =
+        device.uses.iter().filter_map(here).find(|(at, ..)| **at == wanted.mount)?;
+    Some(Mounted { filesystem, read_only, partition })
 }
 
 fn refuse_mount_point(wanted: &Volume, device: &Device, mount_point: &MountPoint) -> Option<Plan> {
+    let its_own = |number: &(u64, u64)| {
+        *number == device.number || device.partitions.iter().any(|partition| partition.number == *number)
+    };
     match mount_point {
-        MountPoint::Taken { number, source } if *number != device.number => Some(Plan::refuse(
+        MountPoint::Taken { number, source } if !its_own(number) => Some(Plan::refuse(
             "mount_point_taken",
             format!("{source} is mounted at {}", wanted.mount),
             "unmount it (an fstab line may bring it back), or choose another `mount`",
@@ -291,96 +238,41 @@ fn refuse_mount_point(wanted: &Volume, device: &Device, mount_point: &MountPoint
 }
 
 /// It is mounted where it belongs.
-fn plan_mounted(
-    wanted: &Volume,
-    device: &Device,
-    observation: &Observation,
-    (filesystem, read_only): (&str, bool),
-) -> Plan {
+fn plan_mounted(wanted: &Volume, device: &Device, observation: &Observation, mounted: Mounted<'_>) -> Plan {
+    let Mounted { filesystem, read_only, partition } = mounted;
     let at = &wanted.mount;
+    let place = content::place(device, partition);
     if filesystem != wanted.filesystem.name() {
-        return refuse_kind(wanted, &format!("{} at {at} is a file system {filesystem}", device.name));
+        return content::refuse_kind(wanted, &format!("{place} at {at} is a file system {filesystem}"));
     }
-    if read_only {
-        let reason = format!("{} is mounted read-only at {at}", device.name);
+    if read_only || device.read_only {
+        let reason = format!("{place} is mounted read-only at {at}");
         let hint =
             "read the kernel's log for errors of the device, then unmount it and check the file system";
         return Plan::refuse("volume_read_only", reason, hint);
     }
-    let size = observation.mounted_bytes.or(match &observation.content {
+    let in_superblock = match &observation.content {
         Some(Ok(Content::Filesystem(found))) => found.size_bytes,
+        Some(Ok(Content::Partition(partition))) => match &*partition.content {
+            Content::Filesystem(found) => found.size_bytes,
+            _ => None,
+        },
         _ => None,
-    });
-    if can_grow(size, device) {
-        return Plan::new(
-            Action::Grow,
-            format!("{filesystem} on {} is mounted at {at}, {}", device.name, growth(size, device)),
-        );
-    }
-    Plan::new(Action::Keep, format!("{filesystem} on {} is mounted at {at}", device.name))
-}
-
-/// Nothing uses it.
-fn plan_free(wanted: &Volume, device: &Device, observation: &Observation) -> Plan {
-    let kind = wanted.filesystem.name();
-    let name = &device.name;
-    let content = match &observation.content {
-        Some(Ok(content)) => content,
-        Some(Err(error)) => {
-            let hint = "check the volume in the EC2 console and the kernel's log";
-            return Plan::refuse("volume_unreadable", format!("cannot read {name}: {error}"), hint);
+    };
+    let size = observation.mounted_bytes.or(in_superblock);
+    let space = content::Space::of(device, partition);
+    let mounted = format!("{filesystem} on {place} is mounted at {at}");
+    let access = observation.root_folder.and_then(|folder| access::difference(wanted, folder));
+    let also = access.as_ref().map(|access| format!("; {access}")).unwrap_or_default();
+    let plan = match (space.growth(size), access) {
+        (Some(growth), _) => {
+            let partition = space.grows_partition();
+            Plan::new(Action::Grow { partition }, format!("{mounted}, {growth}{also}"))
         }
-        None => return Plan::refuse("volume_unreadable", format!("{name} was not read"), "run it again"),
+        (None, Some(_)) => Plan::new(Action::SetAccess, format!("{mounted}{also}")),
+        (None, None) => Plan::new(Action::Keep, mounted),
     };
-    let hides = match observation.mount_point {
-        MountPoint::Free { holds_files: true } => format!("; it hides the files in {}", wanted.mount),
-        _ => String::new(),
-    };
-    match content {
-        Content::Blank if wanted.format_if_blank => Plan::new(
-            Action::Format,
-            format!("{name} is blank: make {kind} and mount it at {}{hides}", wanted.mount),
-        ),
-        Content::Blank => Plan::refuse(
-            "volume_blank",
-            format!("{name} is blank and format = \"never\""),
-            "make the file system yourself, or set format = \"if-blank\"",
-        ),
-        Content::Filesystem(found) if found.kind == kind => plan_matching(wanted, device, found, &hides),
-        Content::Filesystem(_)
-        | Content::Partition(_)
-        | Content::HalfMade(_)
-        | Content::Other { .. }
-        | Content::NotBlank { .. } => refuse_kind(wanted, &format!("{name} holds {content}")),
-    }
-}
-
-fn plan_matching(wanted: &Volume, device: &Device, found: &Found, hides: &str) -> Plan {
-    let Device { name, .. } = device;
-    if found.size_bytes.is_some_and(|size| size > device.size_bytes) {
-        let reason = format!("{} on {name} is larger than its device", found.kind);
-        return Plan::refuse("volume_damaged", reason, "restore the volume from a snapshot of its full size");
-    }
-    let grow = can_grow(found.size_bytes, device);
-    let growth = if grow { format!(", {}", growth(found.size_bytes, device)) } else { String::new() };
-    let reason = format!("{name} holds {}: mount it at {}{growth}{hides}", found.kind, wanted.mount);
-    Plan::new(Action::Mount { grow }, reason)
-}
-
-fn refuse_kind(wanted: &Volume, what: &str) -> Plan {
-    let reason =
-        format!("{what}; wanted is {}, and only a blank device is ever formatted", wanted.filesystem.name());
-    let hint = "correct `device`, `volume_id` or `filesystem`; if the data can go, wipe it yourself with wipefs -a and \
-                zero both ends";
-    Plan::refuse("volume_foreign", reason, hint)
-}
-
-fn can_grow(size: Option<u64>, device: &Device) -> bool {
-    size.is_some_and(|size| size.saturating_add(GROW_FROM_BYTES) <= device.size_bytes)
-}
-
-fn growth(size: Option<u64>, device: &Device) -> String {
-    format!("grow it from {} to {}", gigabytes(size.unwrap_or(0)), gigabytes(device.size_bytes))
+    plan.with(partition)
 }
 
 #[cfg(test)]

@@ -213,6 +213,11 @@ const BETWEEN: [(&str, u64, &[u8]); 6] = [
 
 const SECTOR: u64 = 512;
 
+/// Byte offsets of what is read between the ends.
+pub fn places_between(size: u64) -> Vec<u64> {
+    BETWEEN.iter().map(|(_, at, _)| at / 4096 * 4096).filter(|at| at + 4096 <= size).collect()
+}
+
 fn copies_between(size: u64, read: &mut Read<'_>) -> io::Result<Option<Place>> {
     for (what, at, magic) in BETWEEN {
         if at + SECTOR > size {

@@ -1,5 +1,6 @@
 //! Observation on made-up trees of sysfs and procfs under a temporary root.
 
+use super::mounts::parse_mounts;
 use super::*;
 use node::config::settings::VolumeIdentity;
 use node::files::replace;
@@ -53,6 +54,9 @@ fn a_nitro_instance_shows_volume_ids_uses_and_no_instance_store() {
                     ("device/serial", "vol0aaaaaaaaaaaaaaaa\n"),
                     ("nvme0n1p1/partition", "1"),
                     ("nvme0n1p1/dev", "259:1"),
+                    ("nvme0n1p1/start", "2048"),
+                    ("nvme0n1p1/size", "2000000"),
+                    ("ro", "0"),
                 ],
             ),
             ("nvme1n1", "259:4", &[("device/model", ebs), ("device/serial", "vol0bbbbbbbbbbbbbbbb\n")]),
@@ -72,7 +76,15 @@ fn a_nitro_instance_shows_volume_ids_uses_and_no_instance_store() {
         .iter()
         .map(|device| (device.name.as_str(), device.volume_id.as_deref(), device.uses.as_slice()))
         .collect();
-    let root_uses = [Use::Root, Use::PartitionMounted { at: "/".to_owned() }];
+    let root_uses = [
+        Use::Root,
+        Use::PartitionMounted {
+            index: 1,
+            at: "/".to_owned(),
+            filesystem: "ext4".to_owned(),
+            read_only: false,
+        },
+    ];
     let held = [Use::Held { by: "dm-0".to_owned() }];
     assert_eq!(
         shown,
@@ -84,6 +96,12 @@ fn a_nitro_instance_shows_volume_ids_uses_and_no_instance_store() {
         ]
     );
     assert_eq!(devices[1].size_bytes, 1 << 30);
+    assert!(devices[2].is_instance_store() && !devices[1].is_instance_store());
+    let [partition] = devices[0].partitions.as_slice() else { panic!("{:?}", devices[0]) };
+    assert_eq!(
+        (partition.index, partition.number, partition.start_bytes, partition.size_bytes),
+        (1, (259, 1), 1 << 20, 1_024_000_000)
+    );
 }
 
 #[test]
@@ -93,4 +111,14 @@ fn xen_disks_have_their_name_as_attach_name() {
     let devices = devices(&paths, &[]).unwrap();
     let Match::One(device) = find(&wanted, &devices) else { panic!("{devices:?}") };
     assert_eq!(device.name, "xvdf");
+}
+
+#[test]
+fn a_disk_that_the_kernel_does_not_write_to_says_so_and_one_without_medium_is_none() {
+    let (_root, paths) =
+        tree(&[("xvdf", "202:80", &[("ro", "1\n")]), ("xvdg", "202:96", &[("ro", "0\n")])], "");
+    replace(&paths.at("/sys/block/xvdg/size"), b"0\n", 0o644).unwrap();
+    let devices = devices(&paths, &[]).unwrap();
+    let shown: Vec<_> = devices.iter().map(|device| (device.name.as_str(), device.read_only)).collect();
+    assert_eq!(shown, [("xvdf", true)]);
 }

@@ -1,9 +1,13 @@
 //! The volume planner by situation: the whole plan is compared.
 
+mod access;
+mod half_made;
+mod partitions;
+mod safety;
+
 use super::*;
-use crate::volumes::signatures::Condition;
+use crate::volumes::signatures::{Condition, Found};
 use node::config::settings::Filesystem;
-use proptest::prelude::*;
 use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
@@ -16,6 +20,8 @@ fn wanted() -> Volume {
         format_if_blank: true,
         wait: Duration::from_secs(300),
         optional: false,
+        owner: None,
+        mode: None,
     }
 }
 
@@ -29,6 +35,8 @@ fn device() -> Device {
         serial: Some("vol0a1b2c3d4e5f60718".to_owned()),
         volume_id: Some("vol-0a1b2c3d4e5f60718".to_owned()),
         attach_names: vec!["sdf".to_owned()],
+        read_only: false,
+        partitions: Vec::new(),
         uses: Vec::new(),
     }
 }
@@ -50,6 +58,7 @@ fn observation(device: Device, content: Content) -> Observation {
         content: Some(Ok(content)),
         mount_point: MountPoint::Free { holds_files: false },
         mounted_bytes: None,
+        root_folder: None,
     }
 }
 
@@ -93,7 +102,7 @@ fn plan_mounted_on_a_larger_device_grows() {
     let observation = Observation { mounted_bytes: Some(10 * GIB), ..mounted("xfs", false) };
     let plan = plan(&wanted(), &observation);
     let reason = "xfs on nvme1n1 is mounted at /mnt/models, grow it from 10.0 GiB to 20.0 GiB";
-    assert_eq!(plan, Plan::new(Action::Grow, reason));
+    assert_eq!(plan, Plan::new(Action::Grow { partition: false }, reason));
 }
 
 #[test]
@@ -114,10 +123,11 @@ fn plan_blank_is_formatted_if_allowed() {
 #[test]
 fn plan_matching_file_system_is_mounted_and_grown_but_never_shrunk() {
     let plan_size = |size| plan(&wanted(), &observation(device(), xfs(size)));
-    assert_eq!(plan_size(20 * GIB).action, Action::Mount { grow: false });
+    let mounting = |grow| Action::Mount(Mounting { grow, ..Mounting::default() });
+    assert_eq!(plan_size(20 * GIB).action, mounting(false));
     // What xfs and ext4 cannot use at the end of a device is no reason to grow at every boot.
-    assert_eq!(plan_size(20 * GIB - (64 << 20)).action, Action::Mount { grow: false });
-    assert_eq!(plan_size(10 * GIB).action, Action::Mount { grow: true });
+    assert_eq!(plan_size(20 * GIB - (64 << 20)).action, mounting(false));
+    assert_eq!(plan_size(10 * GIB).action, mounting(true));
     assert_eq!(refused(&plan_size(21 * GIB)), "volume_damaged");
 }
 
@@ -166,7 +176,12 @@ fn plan_device_in_use_is_refused_even_if_it_reads_blank() {
     let uses = [
         Use::Root,
         Use::Mounted { at: "/data".to_owned(), filesystem: "xfs".to_owned(), read_only: false },
-        Use::PartitionMounted { at: "/boot".to_owned() },
+        Use::PartitionMounted {
+            index: 1,
+            at: "/mnt/models".to_owned(),
+            filesystem: "xfs".to_owned(),
+            read_only: false,
+        },
         Use::Swap,
         Use::Held { by: "dm-0".to_owned() },
     ];
@@ -195,6 +210,7 @@ fn plan_absent_waits_and_ambiguous_is_refused_with_what_was_seen() {
         content: None,
         mount_point: MountPoint::Free { holds_files: false },
         mounted_bytes: None,
+        root_folder: None,
     };
     let plan_absent = plan(&wanted(), &absent);
     let seen = "nothing is attached as sdf; seen: nvme2n1 (without a known identity, 20.0 GiB)";
@@ -217,53 +233,59 @@ fn a_volume_is_found_by_its_id_whatever_the_kernel_calls_it() {
     assert_eq!(find(&identity, std::slice::from_ref(&renamed)), Match::One(renamed));
 }
 
-fn any_content() -> impl Strategy<Value = Content> {
-    let kinds = prop::sample::select(vec!["xfs", "ext4", "btrfs", "vfat"]);
-    prop_oneof![
-        Just(Content::Blank),
-        (0..1_u64 << 40).prop_map(|offset| Content::NotBlank { offset }),
-        (0..1_u64 << 40).prop_map(|at| Content::Other { what: "something".to_owned(), at }),
-        (kinds, prop::option::of(0..40 * GIB)).prop_map(|(kind, size_bytes)| {
-            Content::Filesystem(Found {
-                kind,
-                uuid: None,
-                label: None,
-                size_bytes,
-                condition: Condition::default(),
-                mark: None,
-            })
-        }),
-    ]
+#[test]
+fn plan_instance_store_is_never_a_volume_and_is_named() {
+    let ephemeral = Device {
+        model: Some("Amazon EC2 NVMe Instance Storage".to_owned()),
+        volume_id: None,
+        attach_names: Vec::new(),
+        ..device()
+    };
+    let Match::Absent { seen } = find(&wanted().identity, std::slice::from_ref(&ephemeral)) else {
+        panic!("{ephemeral:?}")
+    };
+    assert_eq!(seen, "nvme1n1 (instance store, lost with the instance, 20.0 GiB)");
+    assert_eq!(refused(&plan(&wanted(), &observation(ephemeral, Content::Blank))), "volume_foreign");
 }
 
-fn any_uses() -> impl Strategy<Value = Vec<Use>> {
-    let mount = |at: &str| Use::Mounted { at: at.to_owned(), filesystem: "xfs".to_owned(), read_only: false };
-    let uses =
-        vec![mount("/mnt/models"), mount("/"), Use::Root, Use::Swap, Use::Held { by: "md0".to_owned() }];
-    prop::collection::vec(prop::sample::select(uses), 0..3)
-}
-
-proptest! {
-    #[test]
-    fn only_a_free_blank_device_is_ever_formatted(
-        content in prop::option::of(any_content()),
-        uses in any_uses(),
-        format_if_blank: bool,
-        taken: bool,
-    ) {
-        let mount_point = if taken {
-            MountPoint::Taken { number: (1, 1), source: "other".to_owned() }
-        } else {
-            MountPoint::Free { holds_files: false }
-        };
-        let observation = Observation {
-            device: Match::One(Device { uses: uses.clone(), ..device() }),
-            content: content.clone().map(Ok),
-            mount_point,
-            mounted_bytes: None,
-        };
-        let plan = plan(&Volume { format_if_blank, ..wanted() }, &observation);
-        let may = format_if_blank && uses.is_empty() && content == Some(Content::Blank) && !taken;
-        prop_assert_eq!(plan.action == Action::Format, may, "{:?}", plan);
+#[test]
+fn plan_read_only_device_is_refused_whatever_is_on_it() {
+    for content in [Content::Blank, xfs(20 * GIB)] {
+        let device = Device { read_only: true, ..device() };
+        let plan = plan(&wanted(), &observation(device, content.clone()));
+        assert_eq!(refused(&plan), "volume_read_only", "{content}");
+        assert!(plan.reason.contains("nvme1n1"), "{}", plan.reason);
     }
+}
+
+fn ext4(condition: Condition) -> Content {
+    let Content::Filesystem(found) = xfs(20 * GIB) else { unreachable!("xfs is a file system") };
+    Content::Filesystem(Found { kind: "ext4", condition, ..found })
+}
+
+#[test]
+fn plan_ext4_that_was_not_left_in_order_is_checked_before_it_is_mounted() {
+    let wanted = Volume { filesystem: Filesystem::Ext4, ..wanted() };
+    let plan_with = |condition| plan(&wanted, &observation(device(), ext4(condition)));
+    let clean = plan_with(Condition::default());
+    assert_eq!(
+        clean,
+        Plan::new(Action::Mount(Mounting::default()), "nvme1n1 holds ext4: mount it at /mnt/models")
+    );
+    let check = || Action::Mount(Mounting { check: true, ..Mounting::default() });
+    let dirty = plan_with(Condition { needs_check: true, ..Condition::default() });
+    let reason =
+        "nvme1n1 holds ext4: it was not left in order, check it with e2fsck -p, then mount it at /mnt/models";
+    assert_eq!(dirty, Plan::new(check(), reason));
+    let damaged = plan_with(Condition { has_errors: true, ..Condition::default() });
+    let reason = "nvme1n1 holds ext4: it has errors, check it with e2fsck -p, then mount it at /mnt/models";
+    assert_eq!(damaged, Plan::new(check(), reason));
+}
+
+#[test]
+fn plan_xfs_is_never_checked() {
+    let condition = Condition { needs_check: true, has_errors: true, ..Condition::default() };
+    let Content::Filesystem(found) = xfs(20 * GIB) else { unreachable!("xfs is a file system") };
+    let plan = plan(&wanted(), &observation(device(), Content::Filesystem(Found { condition, ..found })));
+    assert_eq!(plan.action, Action::Mount(Mounting::default()));
 }

@@ -1,0 +1,71 @@
+//! Looks at a file system before it is mounted. XFS replays its own journal and is never repaired here; ext4 is only
+//! given what `e2fsck -p` does, which is what every distribution does at boot. Everything else is a person's decision.
+
+use super::{ApplyError, Target};
+use crate::command::{CommandError, Invocation};
+use crate::volumes::plan::Device;
+use node::config::settings::Filesystem;
+use std::time::Duration;
+
+/// A whole check reads all inodes: minutes on a full volume of some TiB.
+const CHECK_DEADLINE: Duration = Duration::from_secs(900);
+
+/// e2fsck(8): exit codes are bits; errors were corrected (1), and the machine had to be booted again if it were the
+/// root (2). From here on something is left.
+const NOT_CORRECTED: i32 = 4;
+
+/// Corrects what can be corrected without loss; a note of it.
+pub(super) async fn repair(device: &Device, target: &Target) -> Result<Option<String>, ApplyError> {
+    let invocation = Invocation::new("e2fsck", CHECK_DEADLINE)
+        .brought_by("e2fsprogs")
+        .arguments(["-p", target.node.as_str()]);
+    tracing::info!("checks the file system on {} ({})", target.node, device.name);
+    match invocation.run().await {
+        Ok(_) => Ok(None),
+        Err(error) => match error.exit_code() {
+            Some(code) if code < NOT_CORRECTED => Ok(Some("e2fsck corrected it".to_owned())),
+            Some(code) if code & 0x7 >= NOT_CORRECTED => Err(ApplyError::Damaged {
+                filesystem: Filesystem::Ext4,
+                object: target.node.clone(),
+                what: last_words(&error),
+            }),
+            _ => Err(ApplyError::command("check the file system on", &target.node)(error)),
+        },
+    }
+}
+
+/// Reads the whole file system and writes nothing; what is wrong with it, if anything.
+pub(super) async fn is_sound(
+    filesystem: Filesystem,
+    path: &str,
+    object: &str,
+) -> Result<Option<String>, ApplyError> {
+    let invocation = match filesystem {
+        Filesystem::Ext4 => {
+            Invocation::new("e2fsck", CHECK_DEADLINE).brought_by("e2fsprogs").arguments(["-f", "-n", path])
+        }
+        Filesystem::Xfs => {
+            Invocation::new("xfs_repair", CHECK_DEADLINE).brought_by("xfsprogs").arguments(["-n", path])
+        }
+    };
+    match (invocation.bound_to_us().run().await, filesystem) {
+        (Ok(_), _) => Ok(None),
+        (Err(error), Filesystem::Ext4) if error.exit_code().is_some_and(|code| code & 0x7 != 0) => {
+            Ok(Some(last_words(&error)))
+        }
+        // xfs_repair(8): 1 says that something is wrong, 2 that its log is not empty.
+        (Err(error), Filesystem::Xfs) if matches!(error.exit_code(), Some(1 | 2)) => {
+            Ok(Some(last_words(&error)))
+        }
+        (Err(error), _) => Err(ApplyError::command("check the file system on", object)(error)),
+    }
+}
+
+/// The checkers print their reason to standard output and their advice to standard error.
+fn last_words(error: &CommandError) -> String {
+    let lines = error.output().lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling = lines.filter(|line| !line.starts_with("(i.e.") && !line.contains("RUN fsck MANUALLY"));
+    let last: Vec<&str> = telling.collect();
+    let from = last.len().saturating_sub(2);
+    if last.is_empty() { error.to_string() } else { last.get(from..).unwrap_or_default().join("; ") }
+}
