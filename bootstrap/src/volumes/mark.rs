@@ -35,7 +35,7 @@ impl Mark {
     }
 
     /// The sector: lines of text, the SHA-256 of the lines before it, zeros. `None` when the serial number does not fit
-    /// into it.
+    /// into it or could not be read back.
     pub fn encode(&self) -> Option<[u8; MARK_BYTES]> {
         let Mark { filesystem, uuid, size_bytes, serial } = self;
         let lines =
@@ -43,7 +43,8 @@ impl Mark {
         let text = format!("{lines}sha256 {}\n", checksum(&lines));
         let mut sector = [0; MARK_BYTES];
         sector.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-        (!serial.contains('\n')).then_some(sector)
+        let plain = |text: &str| !text.contains(char::is_control);
+        (plain(serial) && plain(uuid)).then_some(sector)
     }
 
     /// The mark in a sector, if there is exactly one.

@@ -35,8 +35,23 @@ pub(super) fn ext(bytes: &[u8]) -> Option<Found> {
         uuid: uuid(bytes.get(0x68..0x78)?),
         label: label(bytes.get(0x78..0x88)?),
         size_bytes: block_bytes.and_then(|block| blocks.checked_mul(block)),
-        condition: Condition::default(),
+        condition: ext_condition(bytes, incompatible)?,
         mark: None,
+    })
+}
+
+/// `s_mtime`, `s_mnt_count` and `s_state`. A journal that asks for recovery is replayed by the kernel when it mounts.
+fn ext_condition(bytes: &[u8], incompatible: u32) -> Option<Condition> {
+    const RECOVER: u32 = 0x4;
+    const VALID: u8 = 0x1;
+    const ERRORS: u8 = 0x2;
+    let state = *bytes.get(0x3a)?;
+    let mounts = bytes.get(0x34..0x36)?;
+    Some(Condition {
+        unfinished: false,
+        never_mounted: little_u32(bytes, 0x2c)? == 0 && mounts == [0, 0],
+        has_errors: state & ERRORS != 0,
+        needs_check: state & VALID == 0 && incompatible & RECOVER == 0,
     })
 }
 
@@ -52,7 +67,8 @@ pub(super) fn xfs(bytes: &[u8]) -> Option<Found> {
         uuid: uuid(bytes.get(32..48)?),
         label: label(bytes.get(108..120)?),
         size_bytes: blocks.checked_mul(u64::from(block_bytes)),
-        condition: Condition::default(),
+        // `sb_inprogress`
+        condition: Condition { unfinished: *bytes.get(126)? != 0, ..Condition::default() },
         mark: None,
     })
 }

@@ -19,8 +19,6 @@ use std::time::Duration;
 
 /// Lazy tables and no discard: seconds even on 16 TiB. More than that is a volume that does not answer.
 const MKFS_DEADLINE: Duration = Duration::from_secs(300);
-/// What is read at each place between the ends.
-const BLOCK: u64 = 4096;
 
 /// One volume that is formatted.
 pub(super) struct Work<'run> {
@@ -137,7 +135,7 @@ fn clear(file: &File, size: u64) -> io::Result<()> {
     let mark = Mark::place(size).unwrap_or(size);
     zero(file, 0, signatures::PROBE_BYTES.min(mark))?;
     for place in signatures::places_between(size) {
-        zero(file, place, (place + BLOCK).min(mark))?;
+        zero(file, place, (place + signatures::PLACE_BYTES).min(mark))?;
     }
     zero(file, mark + MARK_BYTES as u64, size)?;
     file.sync_all()
@@ -224,7 +222,7 @@ mod tests {
         for at in probes.iter().chain(&[0, 4096, (1 << 20) - 512, place + 512, size - 512]) {
             file.write_all_at(&[0xff; 512], *at).unwrap();
         }
-        file.write_all_at(&[0x11; 512], 50 << 20).unwrap();
+        file.write_all_at(&[0x11; 512], 53 << 20).unwrap();
         file.write_all_at(&sector, place).unwrap();
         clear(&file, size).unwrap();
         let read = |at: u64| {
@@ -236,6 +234,6 @@ mod tests {
         for at in probes.iter().chain(&[0, 4096, (1 << 20) - 512, place + 512, size - 512]) {
             assert_eq!(read(*at), [0; 512], "at {at}");
         }
-        assert_eq!(read(50 << 20), [0x11; 512], "what nobody looks at is left");
+        assert_eq!(read(53 << 20), [0x11; 512], "what nobody looks at is left");
     }
 }

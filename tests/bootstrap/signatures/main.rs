@@ -7,6 +7,8 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "makes images with the real tools")]
 
+mod marks;
+
 use bootstrap::volumes::signatures::{Content, Found, PROBE_BYTES, inspect};
 use proptest::prelude::*;
 use std::fs::File;
