@@ -161,6 +161,15 @@ impl World {
         configuration: &str,
         environment: &[(&str, &str)],
     ) -> Run {
+        Run::of(self.start_with(arguments, configuration, environment).wait_with_output().unwrap())
+    }
+
+    /// Starts node-bootstrap; the process is the program itself.
+    pub(crate) fn start(&self, arguments: &[&str], configuration: &str) -> Child {
+        self.start_with(arguments, configuration, &[])
+    }
+
+    fn start_with(&self, arguments: &[&str], configuration: &str, environment: &[(&str, &str)]) -> Child {
         let mut child = self
             .command(env!("CARGO_BIN_EXE_node-bootstrap"))
             .args(arguments)
@@ -172,7 +181,7 @@ impl World {
             .unwrap();
         // A program that ends without reading it closes the pipe.
         let _ = child.stdin.take().unwrap().write_all(configuration.as_bytes());
-        Run::of(child.wait_with_output().unwrap())
+        child
     }
 
     /// Every file that was written: in the layers and in /run, without what the test put there.

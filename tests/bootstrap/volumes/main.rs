@@ -7,70 +7,22 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "makes devices with the real tools")]
 
+#[path = "../world/mod.rs"]
 #[expect(dead_code, reason = "shared with the other suite, which uses more of it")]
 mod world;
 
+mod access;
+mod attachment;
+mod damaged;
+mod disk;
+mod half_made;
+mod partitions;
+
+use disk::{Disk, MIB, configuration, outcome, run};
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
-use world::{Run, World, is_root};
-
-const MIB: u64 = 1 << 20;
-
-/// A loop device over a sparse file; detached when dropped, after the mounts of its world are gone.
-struct Disk {
-    node: String,
-    file: tempfile::NamedTempFile,
-}
-
-impl Disk {
-    fn blank(size: u64) -> Disk {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        file.as_file().set_len(size).unwrap();
-        let output = Command::new("losetup").args(["--find", "--show"]).arg(file.path()).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-        Disk { node: String::from_utf8(output.stdout).unwrap().trim().to_owned(), file }
-    }
-
-    fn grow(&self, size: u64) {
-        self.file.as_file().set_len(size).unwrap();
-        assert!(Command::new("losetup").args(["-c", &self.node]).status().unwrap().success());
-    }
-
-    /// Makes it appear in a world as `/dev/NAME`.
-    fn attach(&self, world: &World, name: &str) {
-        let number = std::fs::metadata(&self.node).unwrap().rdev();
-        let (major, minor) =
-            (nix::sys::stat::major(number).to_string(), nix::sys::stat::minor(number).to_string());
-        let output = world.inside("mknod", &[&format!("/dev/{name}"), "b", &major, &minor]);
-        assert!(output.status.success(), "{output:?}");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").args(["-d", &self.node]).status();
-    }
-}
-
-fn configuration(filesystem: &str, more: &str) -> String {
-    format!(
-        "[volumes.models]\ndevice = \"/dev/sdf\"\nmount = \"/mnt/models\"\nfilesystem = \"{filesystem}\"\n{more}\n\
-         [services.web]\nimage = \"nginx:1\"\n"
-    )
-}
-
-fn run(world: &World, configuration: &str) -> (Run, serde_json::Value) {
-    let run = world.bootstrap(&["run", "--config", "-"], configuration);
-    let handoff = world.handoff();
-    (run, handoff)
-}
-
-fn outcome(handoff: &serde_json::Value) -> (&str, &serde_json::Value) {
-    let steps = handoff["steps"].as_array().unwrap();
-    let step = steps.iter().find(|step| step["name"] == "volume models").unwrap();
-    (step["outcome"].as_str().unwrap(), &handoff["volumes"][0])
-}
+use world::{World, is_root};
 
 #[test]
 fn a_blank_volume_is_formatted_mounted_kept_and_grown() {
@@ -165,21 +117,7 @@ fn what_is_not_blank_is_refused_and_not_one_byte_of_it_changes() {
 }
 
 fn refused(disk: &Disk, what: &str) {
-    let sum = |disk: &Disk| Command::new("sha256sum").arg(disk.file.path()).output().unwrap().stdout;
-    let world = World::with_everything();
-    disk.attach(&world, "xvdf");
-    let before = sum(disk);
-    let (run, handoff) = run(&world, &configuration("xfs", ""));
-    run.expect(1);
-    let (how, volume) = outcome(&handoff);
-    assert!(how == "failed" && volume["mounted"] == false, "{what}: {}", run.story());
-    assert_eq!(handoff["problems"][0]["code"], "volume_foreign", "{what}");
-    assert_eq!(
-        handoff["steps"].as_array().unwrap().last().unwrap()["outcome"],
-        "done",
-        "the agent was started"
-    );
-    assert!(sum(disk) == before, "{what} was written to");
+    disk::refused(disk, &configuration("xfs", ""), "volume_foreign", what);
 }
 
 #[test]
@@ -194,26 +132,6 @@ fn a_volume_that_is_absent_is_waited_for_and_then_a_problem_only_if_required() {
     let (optional, handoff) = run(&world, &configuration("xfs", "wait = \"1s\"\noptional = true"));
     optional.expect(0);
     assert_eq!(outcome(&handoff).0, "failed");
-}
-
-#[test]
-fn a_volume_that_is_attached_late_is_taken_when_it_comes() {
-    if !is_root() {
-        return;
-    }
-    let disk = Disk::blank(512 * MIB);
-    let world = World::with_everything();
-    std::thread::scope(|scope| {
-        let started = scope.spawn(|| run(&world, &configuration("ext4", "wait = \"60s\"")));
-        // Its log says when it waits.
-        while !world.inside("grep", &["-q", "waits up to", "/var/log/node-bootstrap.log"]).status.success() {
-            std::thread::yield_now();
-        }
-        disk.attach(&world, "sdf");
-        let (run, handoff) = started.join().unwrap();
-        run.expect(0);
-        assert_eq!(outcome(&handoff).0, "done");
-    });
 }
 
 #[test]
@@ -255,4 +173,50 @@ fn a_volume_in_use_is_refused_even_if_both_its_ends_are_zero() {
     run.expect(1);
     assert_eq!(outcome(&handoff).0, "failed");
     assert!(run.stderr.contains("have for itself"), "{}", run.story());
+}
+
+#[test]
+fn volumes_side_by_side_are_each_made_ready_and_an_optional_one_that_fails_stops_nothing() {
+    if !is_root() {
+        return;
+    }
+    let world = World::with_everything();
+    let disks = [Disk::blank(512 * MIB), Disk::blank(512 * MIB), Disk::blank(320 * MIB)];
+    for (disk, name) in disks.iter().zip(["xvdf", "xvdg", "xvdh"]) {
+        disk.attach(&world, name);
+    }
+    disks[2].file.as_file().write_all_at(b"somebody's", 0).unwrap();
+    let section = |name: &str, device: &str, more: &str| {
+        format!("[volumes.{name}]\ndevice = \"/dev/{device}\"\nmount = \"/mnt/{name}\"\n{more}\n")
+    };
+    let configuration = [
+        section("models", "sdf", ""),
+        section("data", "sdg", "filesystem = \"ext4\""),
+        section("foreign", "sdh", "optional = true"),
+        section("absent", "sdi", "optional = true\nwait = \"0s\""),
+    ]
+    .concat();
+    let (run, handoff) = run(&world, &configuration);
+    run.expect(0);
+    let mounted: Vec<(&str, bool)> = handoff["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|volume| (volume["name"].as_str().unwrap(), volume["mounted"].as_bool().unwrap()))
+        .collect();
+    let expected = [("absent", false), ("data", true), ("foreign", false), ("models", true)];
+    assert_eq!(mounted, expected, "{}", run.story());
+    let label = |name: &str| {
+        let volumes = handoff["volumes"].as_array().unwrap();
+        volumes.iter().find(|volume| volume["name"] == name).unwrap()["label"].clone()
+    };
+    assert_eq!((label("models"), label("data")), ("models".into(), "data".into()));
+    let mut codes: Vec<&str> = handoff["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| problem["code"].as_str().unwrap())
+        .collect();
+    codes.sort_unstable();
+    assert_eq!(codes, ["volume_absent", "volume_foreign"]);
 }
