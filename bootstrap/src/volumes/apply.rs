@@ -1,22 +1,24 @@
 //! Carries out what was planned for one volume: `format` makes the file system, `partition` brings a partition into
 //! place, `check` looks at a file system before it is mounted, `mount` mounts and grows it.
 //!
-//! In: the device and its plan. Out: what is worth telling beside the plan's reason. It always holds that whatever is
-//! written to or mounted is first proven again, through the descriptor in use, to be what was planned; if anything
-//! differs, nothing is written. Not its job: deciding (`plan`).
+//! In: what was seen and planned. Out: what is worth telling beside the plan's reason. It always holds that the device is
+//! first proven again to be what was planned for, through a descriptor that stays open until the end (`proven`); if
+//! anything differs, nothing is written. Not its job: deciding (`plan`).
 
 mod check;
-mod exclusive;
 mod format;
 mod mount;
 mod partition;
+mod proven;
 
-use super::plan::{Action, Device, Plan};
+use super::plan::{Action, Device, Mounting, Plan};
+use super::signatures::Content;
 use crate::command::CommandError;
 use nix::libc;
 use node::config::settings::{Filesystem, Volume};
 use node::fault::Hint;
 use node::paths::Paths;
+use proven::Proven;
 use std::io;
 use std::time::Duration;
 
@@ -69,6 +71,13 @@ impl Hint for ApplyError {
             ApplyError::Io { source, .. } if source.raw_os_error() == Some(libc::EBUSY) => {
                 Some("something else uses the device; see lsblk and /proc/*/mountinfo".to_owned())
             }
+            ApplyError::Io { operation: "mount", source, .. }
+                if source.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                let hint = "the kernel's log says why; a volume made of a snapshot bears the UUID of the first one, and \
+                            xfs does not mount both on one machine";
+                Some(hint.to_owned())
+            }
             ApplyError::Changed { .. } => Some("run node-bootstrap again".to_owned()),
             ApplyError::Command { source, .. } => source.hint(),
             ApplyError::Damaged { filesystem, object, .. } => {
@@ -104,37 +113,67 @@ struct Target {
     number: (u64, u64),
 }
 
-/// Does what is planned.
+/// Does what is planned for `device`, by what was read of it; only what is mounted already may be unreadable.
 pub(super) async fn carry_out(
     paths: &Paths,
     name: &str,
     wanted: &Volume,
-    (device, plan): (&Device, &Plan),
+    (device, content): (&Device, Option<&Content>),
+    plan: &Plan,
 ) -> Result<Applied, ApplyError> {
     let mut applied = Applied::default();
+    if !plan.changes() {
+        return Ok(applied);
+    }
     if plan.mounts() {
         applied.notes.extend(mount::prepare_mount_point(&paths.at(&wanted.mount))?);
     }
     let work = format::Work { paths, name, wanted, device };
-    match &plan.action {
-        Action::Format => work.blank().await?,
-        Action::FormatAgain(mark) => work.again(mark).await?,
-        Action::Mount(mounting) => {
-            if let Some(finish) = &mounting.finish {
-                applied.notes.extend(work.finish(finish).await?);
-            }
-        }
-        _ => {}
-    }
+    let disk = prepare(&work, content, plan, &mut applied).await?;
     let mut target = Target { node: device.node.clone(), number: device.number };
     if let Some(partition) = &plan.partition {
-        target = partition::bring_up(paths, device, partition).await?;
+        target = partition::bring_up(paths, &disk, partition).await?;
         if plan.growth() == Some(true) {
-            applied.not_grown = partition::grow(device, partition).await.err();
+            applied.not_grown = partition::grow(&disk, partition).await.err();
         }
+    }
+    if matches!(&plan.action, Action::Mount(mounting) if mounting.check) {
+        applied.notes.extend(check::repair(&target).await?);
     }
     mount_and_grow(paths, wanted, (device, plan), &target, &mut applied).await?;
     Ok(applied)
+}
+
+/// Proves the device, and brings its file system to where it can be mounted.
+async fn prepare(
+    work: &format::Work<'_>,
+    content: Option<&Content>,
+    plan: &Plan,
+    applied: &mut Applied,
+) -> Result<Proven, ApplyError> {
+    let (paths, device) = (work.paths, work.device);
+    let alone = |write| Proven::alone(paths, device, content.cloned(), write);
+    match &plan.action {
+        Action::Format => {
+            work.have_mkfs()?;
+            let disk = alone(true).await?;
+            work.blank(&disk).await?;
+            disk.only_reading()
+        }
+        Action::FormatAgain(_) => {
+            work.have_mkfs()?;
+            let disk = alone(true).await?;
+            work.again(&disk).await?;
+            disk.only_reading()
+        }
+        Action::Mount(Mounting { finish: Some(finish), .. }) => {
+            let disk = alone(true).await?;
+            applied.notes.extend(work.finish(&disk, finish).await?);
+            disk.only_reading()
+        }
+        Action::Mount(_) => alone(false).await,
+        _ => Proven::in_use(paths, device).await,
+    }
 }
 
 async fn mount_and_grow(
@@ -144,17 +183,13 @@ async fn mount_and_grow(
     target: &Target,
     applied: &mut Applied,
 ) -> Result<(), ApplyError> {
-    if matches!(&plan.action, Action::Mount(mounting) if mounting.check) {
-        applied.notes.extend(check::repair(device, target).await?);
-    }
     if plan.mounts() {
         let (paths, wanted, target) = (paths.clone(), wanted.clone(), target.clone());
         blocking("mount", device, move || mount::mount(&paths, &wanted, &target)).await?;
     }
-    if plan.changes() {
-        let (paths, wanted, target) = (paths.clone(), wanted.clone(), target.clone());
-        blocking("set the owner of", device, move || mount::set_access(&paths, &wanted, &target)).await?;
-    }
+    let (owned_paths, owned_wanted, owned_target) = (paths.clone(), wanted.clone(), target.clone());
+    let set_access = move || mount::set_access(&owned_paths, &owned_wanted, &owned_target);
+    blocking("set the owner of", device, set_access).await?;
     if plan.growth().is_some() && applied.not_grown.is_none() {
         applied.not_grown = mount::grow(paths, wanted, target).await.err();
     }

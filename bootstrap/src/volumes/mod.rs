@@ -142,11 +142,12 @@ async fn carry_out(
     let Match::One(device) = &observation.device else {
         return Ok(Ending::failed(Fault::new("volume_absent", plan.reason.clone(), None)));
     };
+    let content = observation.content.as_ref().and_then(|content| content.as_ref().ok());
     if plan.changes() {
         // What follows may take its time; what was decided is in the log before it is begun.
         tracing::info!("volume {name}: begins: {}", plan.reason);
     }
-    let applied = apply::carry_out(paths, name, wanted, (device, plan)).await?;
+    let applied = apply::carry_out(paths, name, wanted, (device, content), plan).await?;
     Ok(report::ending(name, plan, applied))
 }
 

@@ -97,6 +97,28 @@ fn xfs_that_the_kernel_finds_damaged_when_it_mounts_is_refused_and_not_repaired(
 }
 
 #[test]
+fn a_copy_of_a_mounted_xfs_is_refused_by_the_kernel_and_the_hint_says_why() {
+    if !is_root() {
+        return;
+    }
+    let first = Disk::blank(SIZE);
+    first.make("xfs", &[]);
+    let copy = tempfile::NamedTempFile::new().unwrap();
+    std::fs::copy(first.file.path(), copy.path()).unwrap();
+    let copy = Disk::of(copy, &[]);
+    let world = World::with_everything();
+    first.attach(&world, "xvdf");
+    copy.attach(&world, "xvdg");
+    let (mounted, _) = run(&world, &configuration("xfs", ""));
+    mounted.expect(0);
+    let second = configuration("xfs", "").replace("/dev/sdf", "/dev/sdg").replace("/mnt/models", "/mnt/copy");
+    let (run, handoff) = run(&world, &second);
+    run.expect(1);
+    let problem = &handoff["problems"][0];
+    assert!(problem["hint"].as_str().unwrap().contains("made of a snapshot"), "{problem:#}");
+}
+
+#[test]
 fn a_device_that_cannot_be_written_is_refused() {
     if !is_root() {
         return;

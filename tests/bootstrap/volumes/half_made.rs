@@ -5,7 +5,7 @@ use crate::world::{World, is_root};
 use bootstrap::volumes::mark::Mark;
 use harness::requirements::{is_on_path, skipped};
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const UUID: &str = "0b6f5a0e-7a3c-4f52-9f1e-2f6c3b8d9a10";
 const SIZE: u64 = 320 * MIB;
@@ -15,7 +15,7 @@ const SIZE: u64 = 320 * MIB;
 fn mkfs_gets(world: &World, filesystem: &str, signal: &str, write: usize) {
     let real = format!("/usr/sbin/mkfs.{filesystem}");
     let script = format!(
-        "#!/bin/sh\nexec strace -D -o /dev/null -e trace=pwrite64 -e inject=pwrite64:signal={signal}:when={write} \
+        "#!/bin/sh\necho $$ > /run/mkfs.pid\nexec strace -D -o /run/mkfs.trace -e trace=pwrite64 -e inject=pwrite64:signal={signal}:when={write} \
          {real} \"$@\"\n"
     );
     world.write_file(&format!("usr/local/sbin/mkfs.{filesystem}"), &script, 0o755);
@@ -116,8 +116,9 @@ fn a_bootstrap_that_is_killed_takes_mkfs_with_it_and_the_next_run_makes_it_again
         disk.attach(&world, "xvdf");
         mkfs_gets(&world, filesystem, "STOP", 6);
         let configuration = configuration(filesystem, "");
-        let mut bootstrap = world.start(&["run", "--config", "-"], &configuration);
-        let mkfs = wait_for_stopped_child(bootstrap.id(), filesystem);
+        let mut bootstrap = world.start_with(&["run", "--config", "-"], &configuration, &[]);
+        let mkfs = wait_for_stopped_mkfs(&world);
+        assert_eq!(parent(mkfs), Some(bootstrap.id()));
         // From here on every other mkfs is the real one.
         mkfs_is_real(&world, filesystem);
         bootstrap.kill().unwrap();
@@ -126,47 +127,68 @@ fn a_bootstrap_that_is_killed_takes_mkfs_with_it_and_the_next_run_makes_it_again
         again.expect(0);
         let (how, volume) = outcome(&handoff);
         assert!(how == "done" && volume["mounted"] == true, "{filesystem}: {}", again.story());
-        assert!(!is_alive(mkfs), "mkfs {mkfs} outlived bootstrap");
+        assert_eq!(parent(mkfs), None, "mkfs {mkfs} outlived bootstrap");
         assert_eq!(mark_on(&disk), None);
     }
 }
 
-/// State and parent of a process.
-fn state(process: u32) -> Option<(char, u32)> {
+#[test]
+fn a_bootstrap_that_is_killed_at_any_of_its_writes_leaves_what_the_next_run_brings_to_its_end() {
+    if !is_root() {
+        return;
+    }
+    if !is_on_path("strace") {
+        return skipped("strace is not installed; no bootstrap was killed");
+    }
+    let (mut killed, mut ended) = (0, 0);
+    let points = [("pwrite64", 1..4), ("fsync", 1..7), ("mount", 1..2), ("umount2", 1..2)];
+    let points = points.into_iter().flat_map(|(call, times)| times.map(move |time| (call, time)));
+    for (number, (call, time)) in points.enumerate() {
+        let filesystem = ["xfs", "ext4"][number % 2];
+        let disk = Disk::blank(SIZE);
+        let world = World::with_everything();
+        disk.attach(&world, "xvdf");
+        let configuration = configuration(filesystem, "");
+        world.write_file("etc/given.toml", &configuration, 0o644);
+        let inject = format!("inject={call}:signal=KILL:when={time}");
+        let program = env!("CARGO_BIN_EXE_node-bootstrap");
+        let traced =
+            ["-f", "-o", "/dev/null", "-e", "trace=pwrite64,fsync,mount,umount2", "-e", &inject, program];
+        let first =
+            world.inside("strace", &[traced.as_slice(), &["run", "--config", "/etc/given.toml"]].concat());
+        if first.status.success() {
+            ended += 1
+        } else {
+            killed += 1
+        }
+        let (second, handoff) = run(&world, &configuration);
+        second.expect(0);
+        let (how, volume) = outcome(&handoff);
+        let what = format!("killed at {call} {time} of {filesystem}: {}", second.story());
+        assert!(["done", "unchanged"].contains(&how) && volume["mounted"] == true, "{what}");
+        assert_eq!(mark_on(&disk), None, "{what}");
+    }
+    eprintln!("bootstrap or its mkfs was killed {killed} times, and {ended} runs came to their end");
+    assert!(killed >= 6, "{killed}");
+}
+
+/// Of a process that has not ended.
+fn parent(process: u32) -> Option<u32> {
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let mut fields = text.rsplit_once(") ")?.1.split(' ');
-    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+    let state = fields.next()?;
+    fields.next()?.parse().ok().filter(|_| !state.starts_with(['Z', 'X']))
 }
 
-fn is_alive(process: u32) -> bool {
-    state(process).is_some_and(|(state, _)| state != 'Z')
-}
-
-fn wait_for_stopped_child(parent: u32, filesystem: &str) -> u32 {
-    let stopped = || {
-        let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
-        children.split_whitespace().filter_map(|child| child.parse().ok()).find(|child| {
-            let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
-            let stopped = matches!(state(*child), Some(('t' | 'T', _)));
-            name.trim().starts_with("mk") && stopped && has_written(*child, filesystem)
-        })
-    };
-    let started = std::time::Instant::now();
-    loop {
-        if let Some(child) = stopped() {
-            return child;
-        }
-        assert!(started.elapsed() < Duration::from_secs(60), "no mkfs.{filesystem} of {parent} was stopped");
+/// Its tracer says when it is.
+fn wait_for_stopped_mkfs(world: &World) -> u32 {
+    let read = |name: &str| std::fs::read_to_string(world.run_folder().join(name)).unwrap_or_default();
+    let started = Instant::now();
+    while !read("mkfs.trace").contains("stopped by SIGSTOP") {
+        assert!(started.elapsed() < Duration::from_secs(60), "mkfs was not stopped: {}", read("mkfs.trace"));
         std::thread::yield_now();
     }
-}
-
-/// A tracer stops it for a moment at every call; it is stopped for good when it has been so for a while.
-fn has_written(process: u32, _filesystem: &str) -> bool {
-    let switches = || std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let before = switches();
-    std::thread::park_timeout(Duration::from_millis(300));
-    !before.is_empty() && before == switches()
+    read("mkfs.pid").trim().parse().unwrap()
 }
 
 #[test]

@@ -101,18 +101,42 @@ fn the_only_partition_is_mounted_kept_and_grown_with_its_file_system() {
     }
 }
 
+#[test]
+fn a_partition_that_was_grown_in_its_table_only_is_grown_in_the_kernel_by_the_next_run() {
+    if !is_root() {
+        return;
+    }
+    let disk = partitioned(512 * MIB, "label: gpt\n2048,,L\n", Some(("xfs", 510 * MIB)));
+    let world = World::with_everything();
+    disk.attach(&world, "xvdf");
+    let configuration = configuration("xfs", "");
+    run_with_nodes(&world, &disk, &configuration).0.expect(0);
+    disk.grow(1024 * MIB);
+    // As a run leaves it that is killed after sfdisk.
+    let grow = format!("echo ', +' | sfdisk --quiet --no-reread --no-tell-kernel -N 1 {}", disk.node);
+    tool("sh", &["-c", &grow]);
+    assert_eq!(partition_mib(&disk), 510, "the kernel does not know it yet");
+    let (run, handoff) = run(&world, &configuration);
+    assert_eq!(outcome(&handoff).0, "done", "{}", run.expect(0).story());
+    assert_eq!(partition_mib(&disk), 1023, "{}", run.story());
+    assert!(size_inside(&world) > 850, "{} MiB: {}", size_inside(&world), run.story());
+}
+
 /// As the kernel knows it, rounded up: a backup table takes the last sectors.
 fn partition_mib(disk: &Disk) -> u64 {
     let size = std::fs::read_to_string(format!("/sys/block/{0}/{0}p1/size", disk.name())).unwrap();
     size.trim().parse::<u64>().unwrap().div_ceil(2048)
 }
 
+/// What it is, the script of its table, and the file system with its length.
+type Refused<'text> = (&'text str, &'text str, Option<(&'text str, u64)>);
+
 #[test]
 fn partitions_that_are_not_one_with_the_wanted_file_system_are_refused_byte_for_byte() {
     if !is_root() {
         return;
     }
-    let table: [(&str, &str, Option<(&str, u64)>); 4] = [
+    let table: [Refused<'_>; 4] = [
         ("an empty table", "label: gpt\n", None),
         ("an empty partition", "label: gpt\n2048,,L\n", None),
         ("another file system", "label: gpt\n2048,,L\n", Some(("ext4", 318 * MIB))),

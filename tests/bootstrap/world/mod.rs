@@ -165,11 +165,12 @@ impl World {
     }
 
     /// Starts node-bootstrap; the process is the program itself.
-    pub(crate) fn start(&self, arguments: &[&str], configuration: &str) -> Child {
-        self.start_with(arguments, configuration, &[])
-    }
-
-    fn start_with(&self, arguments: &[&str], configuration: &str, environment: &[(&str, &str)]) -> Child {
+    pub(crate) fn start_with(
+        &self,
+        arguments: &[&str],
+        configuration: &str,
+        environment: &[(&str, &str)],
+    ) -> Child {
         let mut child = self
             .command(env!("CARGO_BIN_EXE_node-bootstrap"))
             .args(arguments)

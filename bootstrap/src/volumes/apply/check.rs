@@ -1,10 +1,12 @@
 //! Looks at a file system before it is mounted. XFS replays its own journal and is never repaired here; ext4 is only
 //! given what `e2fsck -p` does, which is what every distribution does at boot. Everything else is a person's decision.
 
-use super::{ApplyError, Target};
+use super::proven::path_of;
+use super::{ApplyError, Target, io_error};
 use crate::command::{CommandError, Invocation};
-use crate::volumes::plan::Device;
+use crate::volumes::observe;
 use node::config::settings::Filesystem;
+use std::fs::File;
 use std::time::Duration;
 
 /// A whole check reads all inodes: minutes on a full volume of some TiB.
@@ -14,12 +16,19 @@ const CHECK_DEADLINE: Duration = Duration::from_secs(900);
 /// root (2). From here on something is left.
 const NOT_CORRECTED: i32 = 4;
 
-/// Corrects what can be corrected without loss; a note of it.
-pub(super) async fn repair(device: &Device, target: &Target) -> Result<Option<String>, ApplyError> {
-    let invocation = Invocation::new("e2fsck", CHECK_DEADLINE)
-        .brought_by("e2fsprogs")
-        .arguments(["-p", target.node.as_str()]);
-    tracing::info!("checks the file system on {} ({})", target.node, device.name);
+/// Corrects what can be corrected without loss; a note of it. It is not bound to us: what it has begun it should end,
+/// and the next run waits for it.
+pub(super) async fn repair(target: &Target) -> Result<Option<String>, ApplyError> {
+    let node = &target.node;
+    let file = File::open(node).map_err(io_error("open", node))?;
+    let metadata = file.metadata().map_err(io_error("examine", node))?;
+    if observe::device_number(&metadata) != Some(target.number) {
+        return Err(ApplyError::Changed { device: node.clone(), what: "another device number".to_owned() });
+    }
+    let path = path_of(&file);
+    let invocation =
+        Invocation::new("e2fsck", CHECK_DEADLINE).brought_by("e2fsprogs").arguments(["-p", path.as_str()]);
+    tracing::info!("checks the file system on {node}");
     match invocation.run().await {
         Ok(_) => Ok(None),
         Err(error) => match error.exit_code() {

@@ -4,12 +4,12 @@
 //! mark is removed; then it is mounted. Nothing is ever mounted while the mark lies there, so that a file system beside
 //! a mark has never held anybody's data.
 
-use super::exclusive::Exclusive;
+use super::proven::Proven;
 use super::{ApplyError, blocking, check, io_error};
 use crate::command::Invocation;
 use crate::volumes::mark::{MARK_BYTES, Mark};
 use crate::volumes::plan::{Device, Finish};
-use crate::volumes::signatures::{self, Content};
+use crate::volumes::signatures;
 use node::config::settings::{Filesystem, Volume};
 use node::paths::Paths;
 use std::fs::{self, File};
@@ -30,36 +30,31 @@ pub(super) struct Work<'run> {
 
 impl Work<'_> {
     /// It is blank.
-    pub(super) async fn blank(&self) -> Result<(), ApplyError> {
-        self.have_mkfs()?;
-        let device = Exclusive::open(self.paths, self.device, |content| *content == Content::Blank).await?;
-        self.make(&device).await
+    pub(super) async fn blank(&self, device: &Proven) -> Result<(), ApplyError> {
+        self.make(device).await
     }
 
     /// It bears our mark and no finished file system.
-    pub(super) async fn again(&self, mark: &Mark) -> Result<(), ApplyError> {
-        self.have_mkfs()?;
-        let planned = Content::HalfMade(mark.clone());
-        let device = Exclusive::open(self.paths, self.device, move |content| *content == planned).await?;
-        self.clear(&device).await?;
-        self.make(&device).await
+    pub(super) async fn again(&self, device: &Proven) -> Result<(), ApplyError> {
+        self.clear(device).await?;
+        self.make(device).await
     }
 
     /// It bears our mark and the whole file system; a note, if that was made once more.
-    pub(super) async fn finish(&self, finish: &Finish) -> Result<Option<String>, ApplyError> {
-        let mark = finish.mark.clone();
-        let is_marked = move |content: &Content| matches!(content, Content::Filesystem(found) if found.mark.as_ref() == Some(&mark));
-        let device = Exclusive::open(self.paths, self.device, is_marked).await?;
+    pub(super) async fn finish(
+        &self,
+        device: &Proven,
+        finish: &Finish,
+    ) -> Result<Option<String>, ApplyError> {
         let object = &self.device.node;
         match check::is_sound(self.wanted.filesystem, &device.path(), object).await? {
             None => {
-                self.remove_mark(&device, &finish.mark).await?;
+                self.remove_mark(device, &finish.mark).await?;
                 Ok(None)
             }
             Some(what) if finish.may_format_again => {
                 self.have_mkfs()?;
-                self.clear(&device).await?;
-                self.make(&device).await?;
+                self.again(device).await?;
                 Ok(Some(format!("it was not sound and never mounted, so it was made anew: {what}")))
             }
             Some(what) => {
@@ -69,7 +64,7 @@ impl Work<'_> {
     }
 
     /// Nothing is written for the sake of a program that is not there.
-    fn have_mkfs(&self) -> Result<(), ApplyError> {
+    pub(super) fn have_mkfs(&self) -> Result<(), ApplyError> {
         let installed = mkfs(self.wanted.filesystem, self.name, "", "").must_be_installed();
         installed.map(|_| ()).map_err(self.failed())
     }
@@ -78,7 +73,7 @@ impl Work<'_> {
         ApplyError::command("make the file system on", &self.device.node)
     }
 
-    async fn make(&self, device: &Exclusive) -> Result<(), ApplyError> {
+    async fn make(&self, device: &Proven) -> Result<(), ApplyError> {
         let mark = self.write_mark(device).await?;
         let invocation = mkfs(self.wanted.filesystem, self.name, &mark.uuid, &device.path());
         invocation.run().await.map_err(self.failed())?;
@@ -88,7 +83,7 @@ impl Work<'_> {
     }
 
     /// Chooses the UUID and says on the device what is about to be made there.
-    async fn write_mark(&self, device: &Exclusive) -> Result<Mark, ApplyError> {
+    async fn write_mark(&self, device: &Proven) -> Result<Mark, ApplyError> {
         let mark = Mark {
             filesystem: self.wanted.filesystem.name(),
             uuid: random_uuid(self.paths).map_err(io_error("have a UUID for", &self.device.node))?,
@@ -109,7 +104,7 @@ impl Work<'_> {
     }
 
     /// Only if it is exactly this one.
-    async fn remove_mark(&self, device: &Exclusive, mark: &Mark) -> Result<(), ApplyError> {
+    async fn remove_mark(&self, device: &Proven, mark: &Mark) -> Result<(), ApplyError> {
         let (device, mark) = (device.clone(), mark.clone());
         blocking("remove the mark from", self.device, move || {
             let node = &device.device.node;
@@ -125,7 +120,7 @@ impl Work<'_> {
     }
 
     /// Zeros what a `mkfs` may have left where anybody looks for it, all but the mark.
-    async fn clear(&self, device: &Exclusive) -> Result<(), ApplyError> {
+    async fn clear(&self, device: &Proven) -> Result<(), ApplyError> {
         let (file, node, size) = (device.file.clone(), self.device.node.clone(), self.device.size_bytes);
         blocking("clear", self.device, move || clear(&file, size).map_err(io_error("clear", node))).await
     }

@@ -1,7 +1,7 @@
-//! A device open for writing, used by nobody else, and proven to be the one that was planned.
+//! A device that is open and proven to be the one that was planned.
 //!
 //! While the descriptor is open the kernel gives the device's number to no other device, and everything is read and
-//! written through it, so that a volume that is swapped meanwhile cannot take its place.
+//! written through it, so that a volume that is swapped meanwhile cannot take its place. Closed, it proves nothing.
 
 use super::{ApplyError, io_error};
 use crate::volumes::plan::Device;
@@ -22,19 +22,20 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// An open device.
 #[derive(Debug, Clone)]
-pub(super) struct Exclusive {
+pub(super) struct Proven {
     pub(super) file: Arc<File>,
     pub(super) device: Device,
 }
 
-impl Exclusive {
+impl Proven {
     /// Opens it when the kernel confirms that nobody holds it in any mount namespace, and proves who it is and that
-    /// it holds what was planned.
-    pub(super) async fn open(
+    /// what was planned for is still on it.
+    pub(super) async fn alone(
         paths: &Paths,
         device: &Device,
-        holds: impl FnOnce(&Content) -> bool + Send + 'static,
-    ) -> Result<Exclusive, ApplyError> {
+        content: Option<Content>,
+        write: bool,
+    ) -> Result<Proven, ApplyError> {
         let looks = BUSY_AT_MOST.as_millis() / LOOK_AGAIN.as_millis();
         let mut opened = Err(io::Error::from_raw_os_error(libc::EBUSY));
         for look in 0..=looks {
@@ -42,26 +43,44 @@ impl Exclusive {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
             let node = device.node.clone();
-            opened = super::blocking("open", device, move || Ok(open_alone(&node))).await?;
+            opened = super::blocking("open", device, move || Ok(open_alone(&node, write))).await?;
             match &opened {
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
                 _ => break,
             }
         }
         let file = Arc::new(opened.map_err(io_error("have for itself", &device.node))?);
-        let exclusive = Exclusive { file, device: device.clone() };
-        let (paths, proven) = (paths.clone(), exclusive.clone());
+        let proven = Proven { file, device: device.clone() };
+        let (paths, checked) = (paths.clone(), proven.clone());
         super::blocking("prove", device, move || {
-            proven.prove_identity(&paths)?;
-            proven.prove_content(holds)
+            checked.prove_identity(&paths)?;
+            checked.prove_content(content.as_ref())
         })
         .await?;
-        Ok(exclusive)
+        Ok(proven)
+    }
+
+    /// Opens what is mounted already, and proves who it is.
+    pub(super) async fn in_use(paths: &Paths, device: &Device) -> Result<Proven, ApplyError> {
+        let (paths, device_there) = (paths.clone(), device.clone());
+        super::blocking("prove", device, move || {
+            let file = File::open(&device_there.node).map_err(io_error("open", &device_there.node))?;
+            let proven = Proven { file: Arc::new(file), device: device_there };
+            proven.prove_identity(&paths)?;
+            Ok(proven)
+        })
+        .await
+    }
+
+    /// The same without the right to write: some kernels mount nothing that somebody has open for writing.
+    pub(super) fn only_reading(self) -> Result<Proven, ApplyError> {
+        let file = File::open(self.path()).map_err(io_error("open", &self.device.node))?;
+        Ok(Proven { file: Arc::new(file), device: self.device })
     }
 
     /// How another program reaches what this descriptor has open.
     pub(super) fn path(&self) -> String {
-        format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
+        path_of(&self.file)
     }
 
     pub(super) fn changed(&self, what: String) -> ApplyError {
@@ -99,19 +118,24 @@ impl Exclusive {
         if same { Ok(()) } else { Err(self.changed(format!("its controller says {said:?}"))) }
     }
 
-    fn prove_content(&self, holds: impl FnOnce(&Content) -> bool) -> Result<(), ApplyError> {
+    fn prove_content(&self, planned: Option<&Content>) -> Result<(), ApplyError> {
         let node = &self.device.node;
         let content = observe::read_content(&self.file, self.device.size_bytes);
         match content.map_err(io_error("read", node))? {
-            content if holds(&content) => Ok(()),
+            content if Some(&content) == planned => Ok(()),
             content => Err(self.changed(format!("it holds {content}"))),
         }
     }
 }
 
+/// How another program reaches what a descriptor of this one has open.
+pub(super) fn path_of(file: &File) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
+}
+
 /// `O_EXCL` only asks: that descriptor is given back at once, because `mkfs` and the checkers ask for the same.
-fn open_alone(node: &str) -> io::Result<File> {
-    let open = |flags| OpenOptions::new().read(true).write(true).custom_flags(flags).open(node);
+fn open_alone(node: &str, write: bool) -> io::Result<File> {
+    let open = |flags| OpenOptions::new().read(true).write(write).custom_flags(flags).open(node);
     let kept = open(0)?;
     drop(open(libc::O_EXCL)?);
     Ok(kept)
