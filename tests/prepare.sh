@@ -20,7 +20,8 @@ have_gib=0
 
 # What the host lacks, by package: a C compiler for ring, libsystemd for the agent, and the test bench.
 wanted="gcc pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container docker.io docker-registry skopeo \
-busybox-static xfsprogs e2fsprogs btrfs-progs dosfstools fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv"
+busybox-static strace xfsprogs e2fsprogs btrfs-progs dosfstools exfatprogs f2fs-tools ntfs-3g genisoimage cryptsetup-bin lvm2 \
+bcache-tools gdisk fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing="$missing $package"

@@ -7,7 +7,12 @@
 )]
 #![expect(clippy::disallowed_methods, reason = "makes images with the real tools")]
 
+mod images;
 mod marks;
+mod mutations;
+mod sparse;
+mod tables;
+mod wipes;
 
 use bootstrap::volumes::signatures::{Content, Found, PROBE_BYTES, inspect};
 use proptest::prelude::*;
@@ -40,8 +45,10 @@ fn inspect_bytes(size: u64, pieces: &[(u64, &[u8])]) -> Content {
     inspect(size, read).unwrap()
 }
 
+/// In memory where that can be: the tools sync, and a hundred of these files are made.
 fn image(size: u64) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new().unwrap();
+    let memory = tempfile::Builder::new().prefix("signatures").tempfile_in("/dev/shm");
+    let file = memory.or_else(|_| tempfile::NamedTempFile::new()).unwrap();
     file.as_file().set_len(size).unwrap();
     file
 }
@@ -51,7 +58,7 @@ fn made_by(tool: &str, arguments: &[&str], size: u64) -> Option<tempfile::NamedT
     let image = image(size);
     match Command::new(tool).args(arguments).arg(image.path()).output() {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            eprintln!("skipped: {tool} is not installed");
+            harness::requirements::skipped(&format!("{tool} is not installed"));
             None
         }
         output => {
@@ -124,7 +131,7 @@ fn partition_tables_of_sfdisk_are_refused() {
         let run = format!("printf '{script}' | sfdisk -q {}", image.path().display());
         let output = Command::new("sh").args(["-c", &run]).output().unwrap();
         if output.status.code() == Some(127) {
-            eprintln!("skipped: sfdisk is not installed");
+            harness::requirements::skipped("sfdisk is not installed");
             return;
         }
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

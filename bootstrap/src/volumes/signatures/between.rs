@@ -6,7 +6,7 @@
 //! lies on the device, outside both ends, at a multiple of 4 KiB, and that there are 256 at most. The cost is one read
 //! each, and only where no file system was found: about 0.2 s on a volume that answers in a millisecond.
 
-use super::ends::Ends;
+use super::ends::{Ends, first_not_zero};
 use super::magics::{BETWEEN, matches_at};
 use super::{PROBE_BYTES, Place, Read};
 use crate::volumes::mark::Mark;
@@ -26,7 +26,7 @@ const TIB: u64 = 1 << 40;
 pub fn places_between(size: u64) -> Vec<u64> {
     let last = (size.saturating_sub(PROBE_BYTES) / PLACE_BYTES * PLACE_BYTES).checked_sub(PLACE_BYTES);
     let inside = |at: &u64| *at >= PROBE_BYTES && last.is_some_and(|last| *at <= last);
-    let all = ext_groups(size).chain(xfs_groups(size)).chain(round_numbers());
+    let all = ext_groups(size).chain(xfs_groups(size)).chain(in_a_partition(size)).chain(round_numbers());
     let aligned = all.map(|at| at / PLACE_BYTES * PLACE_BYTES).filter(inside);
     let mut places = BTreeSet::new();
     for at in aligned {
@@ -55,17 +55,32 @@ fn ext_groups(size: u64) -> impl Iterator<Item = u64> {
         .chain(of_blocks(2048, size.min(SMALL_BLOCKS)))
 }
 
-/// Where the allocation groups of xfs begin: four of equal size on a plain device, more on a striped one, and at most
-/// 1 TiB less one block each on a large one. In between lie the main bitmap and the file table of ntfs, too.
+/// Where the allocation groups of xfs begin: four of equal size on a plain device, 16 or 32 on a striped one, there less
+/// one stripe unit so that the headers do not all lie on the same disk, and at most 1 TiB less one block each on a large
+/// one. Near an eighth lies the file table of ntfs, too.
 fn xfs_groups(size: u64) -> impl Iterator<Item = u64> {
-    let blocks = size / PLACE_BYTES;
-    let equal = [4, 8, 16, 32].into_iter().flat_map(move |parts: u64| {
-        let group = blocks.div_ceil(parts) * PLACE_BYTES;
-        (1..parts).map(move |number| number * group)
-    });
+    let group = move |parts: u64| (size / PLACE_BYTES).div_ceil(parts) * PLACE_BYTES;
+    let equal = [4, 8, 16, 32]
+        .into_iter()
+        .flat_map(move |parts: u64| (1..parts).map(move |number| number * group(parts)));
+    let striped = [16, 32]
+        .into_iter()
+        .flat_map(move |parts| (3..=8).map(move |power| group(parts).saturating_sub(PLACE_BYTES << power)));
     let large = (1..=16).flat_map(|number| [number * (TIB - PLACE_BYTES), number * TIB]);
     let ntfs = size / 8 + 4 * PLACE_BYTES;
-    std::iter::once(ntfs).chain(equal).chain(large)
+    std::iter::once(ntfs).chain(equal).chain(striped).chain(large)
+}
+
+/// The same of a file system in the only partition, which begins at 1 MiB and goes to the end, or to the backup of its
+/// table: a device whose table was wiped looks blank at both ends.
+fn in_a_partition(size: u64) -> impl Iterator<Item = u64> {
+    const BACKUP: u64 = 33 * 512;
+    let ext = [8, 24, 40, 128, 384, 640, 896].map(|group| MIB + group * MIB);
+    let groups = [0, BACKUP].into_iter().flat_map(move |left_out| {
+        let group = (size.saturating_sub(MIB + left_out) / PLACE_BYTES).div_ceil(4) * PLACE_BYTES;
+        (1..4).map(move |number| MIB + number * group)
+    });
+    ext.into_iter().chain(groups)
 }
 
 /// What does not depend on the size: a volume may have been enlarged since its file system was made. btrfs and f2fs
@@ -95,8 +110,8 @@ pub(super) fn read(ends: &Ends, mark: Option<&Mark>, read: &mut Read<'_>) -> io:
     let mut bytes = [0; 4096];
     for at in places_between(ends.size) {
         read(at, &mut bytes)?;
-        let Some(position) = bytes.iter().position(|byte| *byte != 0) else { continue };
-        not_zero = not_zero.or(Some(at + position as u64));
+        let Some(position) = first_not_zero(&bytes) else { continue };
+        not_zero = not_zero.or(Some(at + position));
         if let Some(place) = foreign(at, &bytes, mark) {
             return Ok(Between::Foreign(place));
         }

@@ -105,11 +105,25 @@ impl Ends {
     }
 
     pub(super) fn first_not_zero(&self) -> Option<u64> {
-        let first = |bytes: &[u8]| bytes.iter().position(|byte| *byte != 0).map(|position| position as u64);
-        first(&self.head).or_else(|| first(&self.tail).map(|position| self.tail_at + position))
+        first_not_zero(&self.head)
+            .or_else(|| first_not_zero(&self.tail).map(|position| self.tail_at + position))
     }
 
     pub(super) fn tail_matches(&self, at: u64, magic: &[u8]) -> bool {
         at.checked_sub(self.tail_at).is_some_and(|at| matches_at(&self.tail, at, magic))
     }
+}
+
+/// Position of the first byte that is not zero. Whole blocks are compared first: nearly all of them are zero.
+pub(super) fn first_not_zero(bytes: &[u8]) -> Option<u64> {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    let mut position = 0;
+    for block in bytes.chunks(ZEROS.len()) {
+        if block != &ZEROS[..block.len()] {
+            let inside = block.iter().position(|byte| *byte != 0);
+            return inside.map(|inside| position + inside as u64);
+        }
+        position += block.len() as u64;
+    }
+    None
 }

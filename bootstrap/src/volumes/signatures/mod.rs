@@ -104,7 +104,11 @@ impl std::fmt::Display for Content {
                 found.uuid.iter().try_for_each(|uuid| write!(formatter, " with UUID {uuid}"))
             }
             Content::Partition(Partition { table, number, content, .. }) => {
-                write!(formatter, "a {table} with one partition ({number}) that holds {content}")
+                write!(
+                    formatter,
+                    "{} partition table with one partition ({number}) that holds {content}",
+                    with_article(table)
+                )
             }
             Content::HalfMade(mark) => {
                 write!(formatter, "a file system {} that was begun and not finished", mark.filesystem)
@@ -115,6 +119,10 @@ impl std::fmt::Display for Content {
             }
         }
     }
+}
+
+fn with_article(table: &str) -> String {
+    format!("{} {table}", if table == "MBR" { "an" } else { "a" })
 }
 
 /// Reads at a byte offset, the whole buffer or an error.
@@ -132,7 +140,8 @@ pub fn inspect(size: u64, read: &mut Read<'_>) -> io::Result<Content> {
         Table::Refused(place) => Ok(place),
         Table::Single { table, number, start_bytes, size_bytes } => {
             if let Some((at, found)) = ends.filesystems().into_iter().next() {
-                let what = format!("both a {table} partition table and a file system {}", found.kind);
+                let what =
+                    format!("both {} partition table and a file system {}", with_article(table), found.kind);
                 return Ok(Content::Other { what, at });
             }
             let inner = inspect_partition(start_bytes, size_bytes, size, read)?;
@@ -140,7 +149,8 @@ pub fn inspect(size: u64, read: &mut Read<'_>) -> io::Result<Content> {
                 let content = Box::new(inner);
                 return Ok(Content::Partition(Partition { table, number, start_bytes, size_bytes, content }));
             }
-            let what = format!("a {table} partition table with one partition that holds {inner}");
+            let what =
+                format!("{} partition table with one partition that holds {inner}", with_article(table));
             Ok(Content::Other { what, at: start_bytes })
         }
     }
