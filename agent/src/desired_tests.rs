@@ -108,6 +108,8 @@ fn a_missing_volume_or_secret_keeps_only_its_users_from_starting() {
         format_if_blank: true,
         wait: Duration::from_secs(300),
         optional,
+        owner: None,
+        mode: None,
     };
     settings.volumes.insert("models".to_owned(), volume(false));
     settings.secrets.insert("app".to_owned(), secret(true));
