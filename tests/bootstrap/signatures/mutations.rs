@@ -215,9 +215,10 @@ fn no_damaged_image_is_blank_or_formatted_while_anything_is_left_where_something
             compared += 1;
         }
     }
+    let kinds = images.len();
     eprintln!(
-        "{cases} damaged images of {} kinds: {blank} blank, {compared} shown to blkid and wipefs",
-        images.len()
+        "{cases} damaged images of {kinds} kinds: {blank} blank, {half_made} half made, {compared} compared"
     );
+    assert!(half_made > 0);
     assert!(blank > 0 && blank < cases.try_into().unwrap(), "{blank} of {cases} are blank");
 }

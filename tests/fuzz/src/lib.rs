@@ -1,0 +1,3 @@
+//! What is fuzzed: functions of bytes that panic when a promise is broken.
+
+pub mod targets;
