@@ -36,6 +36,11 @@ pub fn controller(identify: &[u8]) -> Option<Controller> {
     Some(Controller { serial, model, attach_name })
 }
 
+/// The attach name in Identify Controller data, normalised, if the controller is an EBS one and says it.
+pub fn attach_name(identify: &[u8]) -> Option<String> {
+    controller(identify)?.attach_name
+}
+
 /// `sdf` for `/dev/sdf`, `sdf`, `xvdf`, `/dev/xvdf`: EC2 and the kernels name the same attachment in all of these
 /// ways. `None` for what is no attach name.
 pub fn normalise(name: &str) -> Option<String> {
@@ -79,10 +84,6 @@ mod tests {
         data[64..72].copy_from_slice(b"1.0     ");
         data[3072..3072 + vendor_area.len()].copy_from_slice(vendor_area);
         data
-    }
-
-    fn attach_name(identify: &[u8]) -> Option<String> {
-        controller(identify)?.attach_name
     }
 
     #[test]

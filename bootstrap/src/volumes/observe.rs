@@ -206,7 +206,7 @@ fn nvme_attach_name(node: &Path, model: Option<&str>) -> Option<String> {
     }
     let asked = File::open(node).and_then(|file| kernel::identify_controller(&file));
     match asked {
-        Ok(data) => identify::controller(&data)?.attach_name,
+        Ok(data) => identify::attach_name(&data),
         Err(error) => {
             tracing::warn!("cannot ask {} for its attach name: {error}", node.display());
             None
