@@ -38,7 +38,7 @@ pub(super) fn mount(paths: &Paths, wanted: &Volume, target: &Target) -> Result<(
     let failed = |errno: Errno| io_error("mount", object.clone())(errno.into());
     let kind = wanted.filesystem.name();
     nix::mount::mount(Some(target.node.as_str()), &at, Some(kind), flags, None::<&str>)
-        .map_err(|errno| damage(wanted, target, errno).unwrap_or_else(|| failed(errno)))?;
+        .map_err(|errno| damage(wanted.filesystem, target, errno).unwrap_or_else(|| failed(errno)))?;
     let mounts = observe::mounts(paths).map_err(io_error("read", "/proc/self/mountinfo"))?;
     let on_top = mounts.iter().rev().find(|mount| mount.at == wanted.mount);
     if on_top.map(|mount| mount.number) == Some(target.number) {
@@ -50,9 +50,9 @@ pub(super) fn mount(paths: &Paths, wanted: &Volume, target: &Target) -> Result<(
 
 /// What the kernel says of a file system that it cannot read: that it must be cleaned, that a checksum is wrong, or that
 /// the device does not give its blocks.
-fn damage(wanted: &Volume, target: &Target, errno: Errno) -> Option<ApplyError> {
+fn damage(filesystem: Filesystem, target: &Target, errno: Errno) -> Option<ApplyError> {
     matches!(errno, Errno::EUCLEAN | Errno::EBADMSG | Errno::EIO).then(|| ApplyError::Damaged {
-        filesystem: wanted.filesystem,
+        filesystem,
         object: target.node.clone(),
         what: format!("the kernel does not mount it: {}; its log says more", errno.desc()),
     })
@@ -101,4 +101,21 @@ pub(super) async fn grow(paths: &Paths, wanted: &Volume, target: &Target) -> Res
     };
     let grown = invocation.run().await;
     grown.map(|_| ()).map_err(ApplyError::command("grow the file system on", &target.node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_says_of_damage_is_told_from_what_it_says_of_us() {
+        let target = Target { node: "/dev/nvme1n1".to_owned(), number: (259, 1) };
+        for errno in [Errno::EUCLEAN, Errno::EBADMSG, Errno::EIO] {
+            let error = damage(Filesystem::Xfs, &target, errno).unwrap();
+            assert_eq!(error.code(), "volume_damaged", "{errno}");
+        }
+        for errno in [Errno::EINVAL, Errno::EBUSY, Errno::ENOENT, Errno::EPERM, Errno::ENODEV] {
+            assert!(damage(Filesystem::Xfs, &target, errno).is_none(), "{errno}");
+        }
+    }
 }
