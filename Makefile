@@ -3,13 +3,14 @@
 #   make demo [KEEP=1]   one disposable instance, from user data to a healthy service, and two updates
 #   make test            every suite, from the planners to whole instances
 #   make lint            formatting, clippy, the rules of the house, licences and sources of dependencies
+#   make fuzz [SECONDS=20]   each reader of bytes from outside, that long
 #   make bench           what is measured, beside what a user would pick instead
 #   make dist            target/dist: static bootstrap, agent, agentctl, release tarball and its checksum
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench dist prepare clean-instances
+.PHONY: demo test lint fuzz bench dist prepare clean-instances
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 RELEASE := node-agent-$(VERSION)-x86_64
@@ -43,6 +44,9 @@ dist: | prepare
 
 lint:
 	@tests/lint.sh
+
+fuzz:
+	@tests/fuzz.sh $(or $(SECONDS),20)
 
 bench: prepare dist
 	@cargo build --locked -p harness --bin bench

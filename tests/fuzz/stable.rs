@@ -1,6 +1,6 @@
 //! The fuzz targets without a fuzzer: every seed, and what a seeded generator makes of the seeds, on any compiler.
 //!
-//! `FUZZ_SEED` and `FUZZ_CASES` set what is tried.
+//! `FUZZ_SEED` and `FUZZ_CASES` set what is tried; `FUZZ_SEEDS_TO` is a folder that the seeds are left in, for libFuzzer.
 
 #![expect(clippy::expect_used, reason = "a target panics when a promise is broken")]
 #![expect(clippy::disallowed_methods, reason = "makes the seeds with the real tools")]
@@ -64,6 +64,13 @@ fn run((name, target): Target, otherwise: u64) {
     let inputs: Vec<Vec<u8>> =
         seed_inputs::all().into_iter().filter(|(of, _)| *of == name).map(|(_, input)| input).collect();
     assert!(!inputs.is_empty(), "{name} has no seed");
+    if let Some(folder) = std::env::var_os("FUZZ_SEEDS_TO") {
+        let folder = std::path::Path::new(&folder).join(name);
+        std::fs::create_dir_all(&folder).expect("a folder for the seeds");
+        for (number, input) in inputs.iter().enumerate() {
+            std::fs::write(folder.join(number.to_string()), input).expect("a seed");
+        }
+    }
     inputs.iter().for_each(|input| target(input));
     for case in 0..cases {
         let mut random = Random(seed.wrapping_mul(1_000_003).wrapping_add(case));
