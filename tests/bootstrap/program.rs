@@ -61,21 +61,6 @@ fn five_mistakes_are_five_lines_and_nothing_is_changed() {
 }
 
 #[test]
-fn a_missing_configuration_is_one_line_with_a_hint() {
-    if !is_root() {
-        return;
-    }
-    let world = World::new();
-    let run = world.bootstrap(&["run"], "");
-    assert_eq!(run.expect(1).stderr.lines().count(), 1, "{}", run.story());
-    assert!(
-        run.stderr.contains("/etc/node-agent/node.toml") && run.stderr.contains("hint"),
-        "{}",
-        run.story()
-    );
-}
-
-#[test]
 fn a_first_run_does_everything_and_a_second_one_nothing() {
     if !is_root() {
         return;
