@@ -24,7 +24,7 @@ use std::fs;
 /// Readable by root and its group: literals in `environment` may be nobody else's business.
 const MODE: u32 = 0o640;
 /// The problem of user data that was not taken.
-pub(crate) const INVALID: &str = "configuration_invalid";
+const INVALID: &str = "configuration_invalid";
 const NOT_USED: &str = "user data cannot be used";
 
 /// A configuration that was parsed and checked, and what is to be installed.

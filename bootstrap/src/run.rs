@@ -12,7 +12,7 @@
 //! installed is started, so that there is someone to say what is wrong.
 
 use crate::agent;
-use crate::configuration::{Configuration, INVALID};
+use crate::configuration::Configuration;
 use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
@@ -23,7 +23,6 @@ use node::exit;
 use node::fault::with_hint;
 use node::handoff::Outcome;
 use node::identity::Facts;
-use node::paths::Paths;
 use std::sync::Arc;
 use tracing::Level;
 
@@ -53,12 +52,10 @@ pub(crate) async fn run(context: &Arc<Context>, configuration: Configuration) ->
     if let Some(refused) = refused {
         context.log.plain(Level::ERROR, &refused.lines);
     }
-    // The agent shows the problems that it read at its start.
-    let changed = refused.is_some() != was_refused(paths);
     let installed = record.step("configuration", async { configuration.install(paths) }).await;
     let prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
     record.findings.identity = facts;
-    let code = finish(context, prepared, changed || installed == Outcome::Done, record).await;
+    let code = finish(context, prepared, installed == Outcome::Done, record).await;
     if refused.is_some() { exit::INVALID_CONFIGURATION } else { code }
 }
 
@@ -76,12 +73,6 @@ async fn identify(
     .await;
     record.add(asked);
     facts
-}
-
-/// An earlier run of this boot has handed over that user data is wrong.
-fn was_refused(paths: &Paths) -> bool {
-    let earlier = handoff::of_this_boot(paths);
-    earlier.is_some_and(|handoff| handoff.problems.iter().any(|problem| problem.code == INVALID))
 }
 
 /// Mistakes that show only on this instance, such as a tag that it does not have.
