@@ -183,8 +183,8 @@ impl Configuration {
         tags
     }
 
-    /// The settings of this instance. Mistakes that show only on it, such as a tag that it does not have, are refused as
-    /// all others are: where the configuration is user data's, the installed one stands in.
+    /// The settings of this instance. Mistakes that show only on it, such as a tag that it does not have, are refused
+    /// as all others are: where the configuration is user data's, the installed one stands in.
     pub(crate) fn settle(&mut self, facts: &Facts) -> Result<Settings, Mistakes> {
         let mistakes = match self.draft.settings(facts) {
             Ok(settings) => return Ok(settings),
@@ -230,12 +230,18 @@ impl Configuration {
         }
     }
 
-    /// Installs what is to be installed.
-    pub(crate) fn install(&self, paths: &Paths) -> Ending {
+    /// Installs what is to be installed. What is not settled may be wrong on this very instance: then user data does
+    /// not take the place of what is good.
+    pub(crate) fn install(&self, paths: &Paths, is_settled: bool) -> Ending {
         if let Some(refused) = &self.refused {
             let mut ending = Ending::failed(refused.fault.clone());
             ending.reason.push_str("; the installed configuration stays in force");
             return ending;
+        }
+        if self.last_good.is_some() && !is_settled {
+            return Ending::skipped(
+                "it is not known which instance this is; the installed one stays in force",
+            );
         }
         let path = paths.configuration();
         match plan(&self.origin, self.given.as_ref(), fs::read(&path).ok().as_deref()) {

@@ -1,8 +1,8 @@
 //! `node-bootstrap`: from user data to a running node-agent.
 //!
 //! Every step observes, plans (pure, with reasons) and applies, and is idempotent; [`cli::Command::Plan`] stops before
-//! the last part. Data flows `user_data` or node.toml -> `configuration` -> `metadata` -> settings -> [`volumes`], `secrets`,
-//! `docker`, `agent` side by side -> `units` -> `handoff` -> start of the agent -> report.
+//! the last part. Data flows `user_data` or node.toml -> `configuration` -> `metadata` -> settings -> [`volumes`],
+//! `secrets`, `docker`, `agent` side by side -> `units` -> `handoff` -> start of the agent -> report.
 //!
 //! Not its job: anything after the agent is ready; that is `agent`.
 

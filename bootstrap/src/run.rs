@@ -1,10 +1,10 @@
 //! `run`: the steps in their order, and why it is this one.
 //!
 //! The configuration was checked before anything is changed. The lock comes before the first change. User data that is
-//! wrong is a problem of a node that goes on with the installed configuration, and the exit code in the end. Who the instance
-//! is comes before everything that node.toml may say by `${…}`. Volumes, secrets, Docker and the agent need only that
-//! and run side by side. Units come after the agent has brought them, the handoff before the agent reads it, the
-//! agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
+//! wrong is a problem of a node that goes on with the installed configuration, and the exit code in the end. Who the
+//! instance is comes before everything that node.toml may say by `${…}`. Volumes, secrets, Docker and the agent need
+//! only that and run side by side. Units come after the agent has brought them, the handoff before the agent reads it,
+//! the agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
 //! reachable, with its reasons.
 //!
 //! Without an identity (no metadata service, and no handoff of this boot to know it from) there are no settings: an
@@ -52,7 +52,8 @@ pub(crate) async fn run(context: &Arc<Context>, configuration: Configuration) ->
     if let Some(refused) = refused {
         context.log.plain(Level::ERROR, &refused.lines);
     }
-    let installed = record.step("configuration", async { configuration.install(paths) }).await;
+    let installed =
+        record.step("configuration", async { configuration.install(paths, settings.is_some()) }).await;
     let prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
     record.findings.identity = facts;
     let code = finish(context, prepared, installed == Outcome::Done, record).await;

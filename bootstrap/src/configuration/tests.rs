@@ -53,12 +53,12 @@ fn user_data_comes_before_the_installed_file_and_is_installed() {
     assert!(image(&mut configuration).contains("\"2\""));
     assert_eq!(configuration.preview(&paths).intent, Intent::Change);
     assert_eq!(file(&paths.configuration()), GOOD, "a preview changes nothing");
-    let ending = configuration.install(&paths);
+    let ending = configuration.install(&paths, true);
     assert_eq!(ending.reason, "replace the installed configuration with the node.toml that user data is");
     assert_eq!(file(&paths.configuration()), BETTER);
     let again = found(&paths, user_data(BETTER)).unwrap();
     assert_eq!(
-        again.install(&paths),
+        again.install(&paths, true),
         Ending::unchanged("the node.toml that user data is is installed already")
     );
 }
@@ -73,7 +73,7 @@ fn the_installed_file_is_used_where_user_data_is_none_or_somebody_elses_or_not_k
     ] {
         let configuration = found(&paths, asked).unwrap();
         assert_eq!(configuration.asked_in_vain(), in_vain, "{why}");
-        let ending = configuration.install(&paths);
+        let ending = configuration.install(&paths, true);
         assert_eq!(ending, Ending::unchanged(format!("the installed one is valid; {why}")));
     }
 }
@@ -103,7 +103,7 @@ fn wrong_user_data_leaves_the_last_good_configuration_in_force() {
     assert_eq!(code, "configuration_invalid");
     assert!(message.starts_with("<user data>:3:") && message.ends_with("(and 1 more)"), "{message}");
     assert!(hint.is_some());
-    assert_eq!(configuration.install(&paths).outcome, node::handoff::Outcome::Failed);
+    assert_eq!(configuration.install(&paths, true).outcome, node::handoff::Outcome::Failed);
     assert_eq!(configuration.preview(&paths).intent, Intent::Refuse);
     assert_eq!(file(&paths.configuration()), GOOD);
 }
@@ -116,7 +116,11 @@ fn a_mistake_that_shows_only_on_this_instance_is_refused_as_the_others_are() {
     assert_eq!(configuration.tags(), BTreeSet::from(["Stage".to_owned()]));
     assert!(image(&mut configuration).contains("\"1\""));
     assert!(configuration.refused.as_ref().unwrap().fault.message.contains("Stage"), "{configuration:?}");
-    assert_eq!(configuration.install(&paths).outcome, node::handoff::Outcome::Failed);
+    assert_eq!(configuration.install(&paths, true).outcome, node::handoff::Outcome::Failed);
+    assert_eq!(file(&paths.configuration()), GOOD);
+
+    let unsettled = found(&paths, user_data(needs_tag)).unwrap();
+    assert_eq!(unsettled.install(&paths, false).outcome, node::handoff::Outcome::Skipped);
     assert_eq!(file(&paths.configuration()), GOOD);
 
     let (_root, paths) = root(None);
@@ -149,7 +153,7 @@ fn what_is_given_is_used_or_refused_and_nothing_else_in_its_place() {
     files::replace(&path, WRONG.as_bytes(), MODE).unwrap();
     assert!(matches!(given(&paths, name), Err(Unusable::Load(LoadError::Invalid(_)))));
     files::replace(&path, BETTER.as_bytes(), MODE).unwrap();
-    let ending = given(&paths, name).unwrap().install(&paths);
+    let ending = given(&paths, name).unwrap().install(&paths, true);
     assert_eq!(ending.reason, "replace the installed configuration with the given configuration");
     assert_eq!(file(&paths.configuration()), BETTER);
 }
