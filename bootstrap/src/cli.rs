@@ -15,7 +15,14 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Do what is missing, start the agent and wait until it is ready
-    Run(Configuration),
+    Run {
+        /// Which configuration.
+        #[command(flatten)]
+        configuration: Configuration,
+        /// End with 0 where there is no configuration yet: user data may bring one later. For the unit
+        #[arg(long)]
+        if_configured: bool,
+    },
     /// Print what `run` would do, and why, without changing anything
     Plan {
         /// Which configuration.
@@ -30,7 +37,7 @@ pub enum Command {
 /// Which configuration.
 #[derive(Debug, Args)]
 pub struct Configuration {
-    /// The node.toml to check and install, `-` for standard input; without it the installed one is used
+    /// The node.toml to check and install, `-` for standard input; without it user data's, else the installed one
     #[arg(long, value_name = "PATH|-")]
     pub config: Option<String>,
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// For the first run of a boot. The network is up when bootstrap starts, fresh tokens are refused for half a minute at
 /// most, and a boot that waits longer only keeps the machine from saying what is wrong with it.
-pub(crate) const PATIENCE: Patience = Patience::of(Duration::from_secs(60));
+const PATIENCE: Patience = Patience::of(Duration::from_secs(60));
 /// The client's patience and one request more; this is for what its own deadlines do not cover.
 const DEADLINE: Duration = Duration::from_secs(120);
 const HINT: &str = "check that the instance metadata service is enabled (HttpEndpoint) and that nothing blocks \
@@ -35,11 +35,24 @@ pub(crate) async fn ask(client: &Client, tags: &BTreeSet<String>) -> Result<Fact
     }
 }
 
-/// The step: facts if there are any, and how it ended.
-pub(crate) async fn run(paths: &Paths, client: &Client, tags: &BTreeSet<String>) -> (Option<Facts>, Ending) {
-    let known = crate::handoff::of_this_boot(paths).and_then(|handoff| handoff.identity);
-    // What is known already is not worth a long wait.
-    let patience = if known.is_some() { Patience::BRIEF } else { PATIENCE };
+fn known(paths: &Paths) -> Option<Facts> {
+    crate::handoff::of_this_boot(paths).and_then(|handoff| handoff.identity)
+}
+
+/// For a run's first question. What is known already is not worth a long wait.
+pub(crate) fn patience(paths: &Paths) -> Patience {
+    if known(paths).is_some() { Patience::BRIEF } else { PATIENCE }
+}
+
+/// The step: facts if there are any, and how it ended. `in_vain`: the long wait is over, and there was no answer.
+pub(crate) async fn run(
+    paths: &Paths,
+    client: &Client,
+    tags: &BTreeSet<String>,
+    in_vain: bool,
+) -> (Option<Facts>, Ending) {
+    let known = known(paths);
+    let patience = if in_vain { Patience::BRIEF } else { patience(paths) };
     match ask(&client.with_patience(patience), tags).await {
         Ok(facts) => {
             let Facts { instance_id, instance_type, availability_zone, .. } = &facts;

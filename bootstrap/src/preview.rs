@@ -18,10 +18,10 @@ struct Document<'steps> {
     steps: &'steps [PlannedStep],
 }
 
-/// Prints the plan; the exit code: 0 if nothing would be refused.
-pub(crate) async fn run(context: &Context, configuration: &Configuration, json: bool) -> u8 {
-    let mut steps = vec![configuration.preview(&context.paths)];
-    let facts = match metadata::ask(&context.imds, &configuration.draft.tags()).await {
+/// Prints the plan; the exit code: 0 if nothing would be refused, 78 if user data would be.
+pub(crate) async fn run(context: &Context, mut configuration: Configuration, json: bool) -> u8 {
+    let mut steps = Vec::new();
+    let facts = match metadata::ask(&context.imds, &configuration.tags()).await {
         Ok(facts) => {
             let reason =
                 format!("{}, {} in {}", facts.instance_id, facts.instance_type, facts.availability_zone);
@@ -33,7 +33,7 @@ pub(crate) async fn run(context: &Context, configuration: &Configuration, json: 
             handoff::of_this_boot(&context.paths).and_then(|handoff| handoff.identity)
         }
     };
-    match facts.map(|facts| configuration.draft.settings(&facts)).transpose() {
+    match facts.map(|facts| configuration.settle(&facts)).transpose() {
         Ok(Some(settings)) => steps.extend(prepared(context, &settings).await),
         Ok(None) => {
             let skip = |name| PlannedStep::new(name, Intent::Skip, "it is not known which instance this is");
@@ -45,7 +45,13 @@ pub(crate) async fn run(context: &Context, configuration: &Configuration, json: 
         }
     }
     steps.extend(last(context).await);
+    // What the settings said of it counts too.
+    steps.insert(0, configuration.preview(&context.paths));
     print(&steps, json);
+    if let Some(refused) = &configuration.refused {
+        context.log.plain(Level::ERROR, &refused.lines);
+        return exit::INVALID_CONFIGURATION;
+    }
     if steps.iter().any(|step| step.intent == Intent::Refuse) { exit::FAILED } else { exit::DONE }
 }
 

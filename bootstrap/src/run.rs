@@ -1,9 +1,10 @@
 //! `run`: the steps in their order, and why it is this one.
 //!
-//! The configuration was checked before anything is changed. The lock comes before the first change. Who the instance
-//! is comes before everything that node.toml may say by `${…}`. Volumes, secrets, Docker and the agent need only that
-//! and run side by side. Units come after the agent has brought them, the handoff before the agent reads it, the
-//! agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
+//! The configuration was checked before anything is changed. The lock comes before the first change. User data that is
+//! wrong is a problem of a node that goes on with the installed configuration, and the exit code in the end. Who the
+//! instance is comes before everything that node.toml may say by `${…}`. Volumes, secrets, Docker and the agent need
+//! only that and run side by side. Units come after the agent has brought them, the handoff before the agent reads it,
+//! the agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
 //! reachable, with its reasons.
 //!
 //! Without an identity (no metadata service, and no handoff of this boot to know it from) there are no settings: an
@@ -26,34 +27,53 @@ use std::sync::Arc;
 use tracing::Level;
 
 /// Does everything; the exit code.
-pub(crate) async fn run(context: &Arc<Context>, configuration: &Configuration) -> u8 {
-    let _lock = match lock::acquire(&context.paths, &context.clock).await {
+pub(crate) async fn run(context: &Arc<Context>, configuration: Configuration) -> u8 {
+    let paths = &context.paths;
+    let _lock = match lock::acquire(paths, &context.clock).await {
         Ok(lock) => lock,
         Err(error) => {
             tracing::error!("{}", with_hint(&error));
             return exit::FAILED;
         }
     };
-    context.log.open_file(&context.paths.bootstrap_log());
-    tracing::info!("node-bootstrap {} in boot {}", node::VERSION, handoff::boot_id(&context.paths));
+    let mut configuration = match configuration.read_again(paths) {
+        Ok(configuration) => configuration,
+        Err(unusable) => return crate::refuse(&context.log, &unusable),
+    };
+    context.log.open_file(&paths.bootstrap_log());
+    tracing::info!("node-bootstrap {} in boot {}", node::VERSION, handoff::boot_id(paths));
     let mut record = Record::new(context.clock);
-    let tags = configuration.draft.tags();
-    let identity = metadata::run(&context.paths, &context.imds, &tags);
+    let facts = identify(context, &configuration, &mut record).await;
+    let settings = match facts.as_ref().map(|facts| configuration.settle(facts)).transpose() {
+        Ok(settings) => settings.map(Arc::new),
+        Err(mistakes) => return refuse(context, &mistakes),
+    };
+    let refused = configuration.refused.as_ref();
+    if let Some(refused) = refused {
+        context.log.plain(Level::ERROR, &refused.lines);
+    }
+    let installed =
+        record.step("configuration", async { configuration.install(paths, settings.is_some()) }).await;
+    let prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
+    record.findings.identity = facts;
+    let code = finish(context, prepared, installed == Outcome::Done, record).await;
+    if refused.is_some() { exit::INVALID_CONFIGURATION } else { code }
+}
+
+async fn identify(
+    context: &Arc<Context>,
+    configuration: &Configuration,
+    record: &mut Record,
+) -> Option<Facts> {
+    let (paths, tags) = (&context.paths, configuration.tags());
     let (asked, facts) = timed(context.clock, "metadata", async {
-        let (facts, ending) = identity.await;
+        let in_vain = configuration.asked_in_vain();
+        let (facts, ending) = metadata::run(paths, &context.imds, &tags, in_vain).await;
         (ending, facts)
     })
     .await;
     record.add(asked);
-    let settings = match facts.as_ref().map(|facts| configuration.draft.settings(facts)).transpose() {
-        Ok(settings) => settings.map(Arc::new),
-        Err(mistakes) => return refuse(context, &mistakes),
-    };
-    let paths = &context.paths;
-    let installed = record.step("configuration", async { configuration.install(paths) }).await;
-    let prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
-    record.findings.identity = facts;
-    finish(context, prepared, installed == Outcome::Done, record).await
+    facts
 }
 
 /// Mistakes that show only on this instance, such as a tag that it does not have.

@@ -1,4 +1,10 @@
-//! Secrets: fetched side by side, written to tmpfs. A failed refresh keeps the last good version of this boot.
+//! Secrets: fetched side by side, written to tmpfs and nowhere else.
+//!
+//! A refresh that fails keeps the last good version of this boot, whatever the reason. That goes for a refusal too (not
+//! allowed any more, deleted): what running containers have cannot be taken back, and taking the value from the next
+//! restart only would be an outage that comes when nobody looks. The refusal is a problem with its own code, and the
+//! value goes with the boot. Versions that no container uses any more stay until then as well: which ones are still
+//! mounted is known to the engine alone.
 
 use crate::clock::Clock;
 use crate::step::{Ending, Fault, Intent, PlannedStep};

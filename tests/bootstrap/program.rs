@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics with its story")]
 
+#[expect(dead_code, reason = "shared with the other suites, which use more of it")]
 mod world;
 
 use flate2::Compression;
@@ -58,21 +59,6 @@ fn five_mistakes_are_five_lines_and_nothing_is_changed() {
         assert!(line.starts_with(&format!("<standard input>:{position}")), "{line} is not at {position}");
     }
     assert_eq!(world.written(), before);
-}
-
-#[test]
-fn a_missing_configuration_is_one_line_with_a_hint() {
-    if !is_root() {
-        return;
-    }
-    let world = World::new();
-    let run = world.bootstrap(&["run"], "");
-    assert_eq!(run.expect(1).stderr.lines().count(), 1, "{}", run.story());
-    assert!(
-        run.stderr.contains("/etc/node-agent/node.toml") && run.stderr.contains("hint"),
-        "{}",
-        run.story()
-    );
 }
 
 #[test]

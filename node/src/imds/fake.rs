@@ -17,6 +17,8 @@ use tokio::task::JoinHandle;
 pub(crate) struct Script {
     /// Path below `/latest/` to text.
     pub(crate) values: BTreeMap<String, String>,
+    /// Bytes of `user-data`.
+    pub(crate) user_data: Option<Vec<u8>>,
     /// Statuses of the next PUTs, before they are answered properly.
     pub(crate) put_statuses: VecDeque<u16>,
     /// Statuses of the next GETs that carry a token, before they are answered properly.
@@ -100,6 +102,9 @@ async fn answer(
     }
     if let Some(status) = script.get_statuses.pop_front() {
         return (StatusCode::from_u16(status).unwrap(), [("location", "/latest/elsewhere")]).into_response();
+    }
+    if let Some(bytes) = script.user_data.as_ref().filter(|_| path == "user-data") {
+        return bytes.clone().into_response();
     }
     match script.values.get(&path) {
         Some(text) => text.clone().into_response(),

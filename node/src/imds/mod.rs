@@ -1,8 +1,8 @@
 //! The instance metadata service, version 2 only.
 //!
-//! In: paths below `/latest/`. Out: their text, `None` where the service has no such thing. What always holds: every
-//! request carries a session token, goes past every proxy, follows no redirect and has a deadline; one token is shared
-//! by all clones; a time-out is [`ImdsError::Unreachable`], never "absent".
+//! In: paths below `/latest/`. Out: their text (user data: its bytes), `None` where the service has no such thing. What
+//! always holds: every request carries a session token, goes past every proxy, follows no redirect and has a deadline;
+//! one token is shared by all clones; a time-out is [`ImdsError::Unreachable`], never "absent".
 //!
 //! The endpoint is `AWS_EC2_METADATA_SERVICE_ENDPOINT`, else `http://169.254.169.254`. On an instance without IPv4 set
 //! it to `http://[fd00:ec2::254]`: the client does not guess, since a wrong guess at boot costs its whole patience.
@@ -39,8 +39,11 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// At early boot fresh tokens are refused for a while (NixOS/amis #137); after this long it is no start-up any more.
 const FRESH_TOKENS_REFUSED_FOR: Duration = Duration::from_secs(30);
-/// User data, the longest answer, ends at 16 KiB; this bounds what a broken endpoint can make us hold.
+/// Bounds what a broken endpoint can make us hold.
 const LONGEST_ANSWER: usize = 1 << 20;
+/// EC2 takes 16 KiB of user data (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>); four times
+/// that is no user data of EC2 any more.
+const LONGEST_USER_DATA: usize = 64 << 10;
 
 /// A client; clones share the token.
 #[derive(Debug, Clone)]
@@ -75,6 +78,24 @@ impl Client {
 
     /// The text at `path` below `/latest/`, e.g. `meta-data/instance-id`; `None` where it does not exist (404).
     pub async fn get(&self, path: &str) -> Result<Option<String>, ImdsError> {
+        let Some(bytes) = self.get_bytes(path).await? else { return Ok(None) };
+        String::from_utf8(bytes).map(Some).map_err(|_| self.shared.malformed(path, "it is not UTF-8"))
+    }
+
+    /// User data as it was given to the instance: any bytes, often compressed; `None` where there is none (404). It may
+    /// hold passwords: nobody may log it.
+    pub async fn user_data(&self) -> Result<Option<Vec<u8>>, ImdsError> {
+        const USER_DATA: &str = "user-data";
+        match self.get_bytes(USER_DATA).await? {
+            Some(bytes) if bytes.len() > LONGEST_USER_DATA => {
+                let reason = format!("it is {} bytes long, more than {LONGEST_USER_DATA}", bytes.len());
+                Err(self.shared.malformed(USER_DATA, &reason))
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    async fn get_bytes(&self, path: &str) -> Result<Option<Vec<u8>>, ImdsError> {
         retry(self.patience, || self.shared.get(path)).await
     }
 
@@ -129,7 +150,7 @@ struct IdentityDocument {
 
 impl Shared {
     /// One try: a token, the request, and once more with a new token where the old one was refused.
-    async fn get(&self, path: &str) -> Attempt<Option<String>> {
+    async fn get(&self, path: &str) -> Attempt<Option<Vec<u8>>> {
         let operation = format!("read {path}");
         let first = self.get_with_token(path, &operation).await;
         if matches!(first, Attempt::Passing(ImdsError::Status { status: 401, .. }, _)) {
@@ -138,7 +159,7 @@ impl Shared {
         first
     }
 
-    async fn get_with_token(&self, path: &str, operation: &str) -> Attempt<Option<String>> {
+    async fn get_with_token(&self, path: &str, operation: &str) -> Attempt<Option<Vec<u8>>> {
         let token = match self.tokens.token(|| self.ask_for_token()).await {
             Attempt::Answer(token) => token,
             Attempt::Final(error) => return Attempt::Final(error),
@@ -149,10 +170,7 @@ impl Shared {
         };
         value.set_sensitive(true);
         match self.send(Method::GET, path, operation, (TOKEN_VALUE, value)).await {
-            Ok((StatusCode::OK, body, _)) => match String::from_utf8(body) {
-                Ok(text) => Attempt::Answer(Some(text)),
-                Err(_) => Attempt::Final(self.malformed_answer(operation, "it is not UTF-8")),
-            },
+            Ok((StatusCode::OK, body, _)) => Attempt::Answer(Some(body)),
             Ok((StatusCode::NOT_FOUND, ..)) => Attempt::Answer(None),
             Ok((StatusCode::UNAUTHORIZED, ..)) => {
                 self.refused_token(&token, self.status(operation, StatusCode::UNAUTHORIZED)).await

@@ -168,3 +168,19 @@ async fn an_identity_document_that_is_none_is_malformed() {
     assert_eq!(error.code(), "imds_malformed");
     assert!(error.to_string().contains("missing field"), "{error}");
 }
+
+#[tokio::test]
+async fn user_data_is_any_bytes_of_bounded_length_and_may_be_absent() {
+    let fake = FakeImds::start(&[]).await;
+    let client = once(&fake);
+    assert_eq!(client.user_data().await.unwrap(), None);
+    let compressed = vec![0x1f, 0x8b, 0, 0xff];
+    fake.script.lock().unwrap().user_data = Some(compressed.clone());
+    assert_eq!(client.user_data().await.unwrap(), Some(compressed));
+    fake.script.lock().unwrap().user_data = Some(vec![b'#'; LONGEST_USER_DATA]);
+    assert_eq!(client.user_data().await.unwrap().map(|bytes| bytes.len()), Some(65_536));
+    fake.script.lock().unwrap().user_data = Some(vec![b'#'; LONGEST_USER_DATA + 1]);
+    let error = client.user_data().await.unwrap_err();
+    assert_eq!(error.code(), "imds_malformed");
+    assert!(one_line(&error).contains("65537 bytes long, more than 65536"), "{error}");
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 pub(crate) const INSTANCE: &str = "i-0123456789abcdef0";
 
@@ -21,6 +22,45 @@ pub(crate) struct Answers {
 pub(crate) struct Cloud {
     pub(crate) endpoint: String,
     pub(crate) answers: Arc<Mutex<Answers>>,
+    /// Where requests for secrets wait for each other.
+    pub(crate) gathering: Arc<Gathering>,
+}
+
+/// Answers no request for a secret before so many are there at once, or nobody else has come for long.
+#[derive(Default)]
+pub(crate) struct Gathering {
+    present: Mutex<Present>,
+    arrival: Condvar,
+}
+
+#[derive(Default)]
+struct Present {
+    wanted: usize,
+    now: usize,
+    most: usize,
+}
+
+impl Gathering {
+    /// From how many on requests are answered.
+    pub(crate) fn of(&self, wanted: usize) {
+        self.present.lock().unwrap().wanted = wanted;
+    }
+
+    /// The most that were there at once.
+    pub(crate) fn most(&self) -> usize {
+        self.present.lock().unwrap().most
+    }
+
+    fn join(&self) {
+        const NOBODY_ELSE_COMES: Duration = Duration::from_secs(5);
+        let mut present = self.present.lock().unwrap();
+        present.now += 1;
+        present.most = present.most.max(present.now);
+        self.arrival.notify_all();
+        let alone = |present: &mut Present| present.most < present.wanted;
+        let (mut present, _) = self.arrival.wait_timeout_while(present, NOBODY_ELSE_COMES, alone).unwrap();
+        present.now -= 1;
+    }
 }
 
 impl Cloud {
@@ -28,18 +68,19 @@ impl Cloud {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let answers = Arc::new(Mutex::new(Answers::default()));
-        let shared = Arc::clone(&answers);
+        let gathering = Arc::new(Gathering::default());
+        let shared = (Arc::clone(&answers), Arc::clone(&gathering));
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || while answer(&stream, &shared).is_some() {});
+                let (answers, gathering) = shared.clone();
+                std::thread::spawn(move || while answer(&stream, &answers, &gathering).is_some() {});
             }
         });
-        Cloud { endpoint, answers }
+        Cloud { endpoint, answers, gathering }
     }
 }
 
-fn answer(stream: &TcpStream, answers: &Mutex<Answers>) -> Option<()> {
+fn answer(stream: &TcpStream, answers: &Mutex<Answers>, gathering: &Gathering) -> Option<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
@@ -59,6 +100,9 @@ fn answer(stream: &TcpStream, answers: &Mutex<Answers>) -> Option<()> {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    if method == "POST" {
+        gathering.join();
+    }
     let (status, content) = respond(&method, &path, &body, &answers.lock().unwrap());
     let mut stream = stream;
     let head = format!(

@@ -24,9 +24,14 @@ use std::process::{Child, Command, Output, Stdio};
 pub(crate) fn is_root() -> bool {
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        eprintln!("SKIPPED: this test mounts file systems and needs root");
+        skip("this test mounts file systems and needs root");
     }
     root
+}
+
+/// Says why a test has not run.
+pub(crate) fn skip(why: &str) {
+    eprintln!("SKIPPED: {why}");
 }
 
 /// Layers over /etc, /usr and /var whose upper folders are outside, an own /run, /dev and /mnt.

@@ -6,6 +6,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads what the build left and where the Makefile says it is")]
 
+mod baked;
+
 use crate::images::{Image, Recipe, Registry};
 use crate::instance::{
     Answer, Base, Description, INSTANCE_ADDRESS, Instance, METADATA_ADDRESS, OUTSIDE_ADDRESS, Volume,

@@ -81,6 +81,21 @@ fn user_data_is_short_and_names_this_version() {
 }
 
 #[test]
+fn the_ways_of_a_baked_image_are_short_and_shown_as_they_are() {
+    let node_toml = read("packaging/cloud-init/node.toml");
+    assert!(node_toml.starts_with("# node.toml\n") && node_toml.lines().count() < 10, "{node_toml}");
+    assert!(
+        read("README.md").contains(&format!("```toml\n{node_toml}```")),
+        "README.md shows another node.toml"
+    );
+    let sections = node_toml.split_once('\n').unwrap().1;
+    assert!(read("packaging/cloud-init/user-data.mime").contains(sections), "the part is another node.toml");
+    let bake = read("packaging/ami/bake.sh");
+    assert!(bake.lines().count() < 10, "{bake}");
+    assert!(bake.contains(&format!("release=node-agent-{}-x86_64\n", env!("CARGO_PKG_VERSION"))), "{bake}");
+}
+
+#[test]
 fn the_list_of_examples_names_each_with_its_images_secrets_and_log_group() {
     let readme = read("packaging/examples/README.md");
     let folders = files_of(&workspace().join("packaging/examples")).into_iter().filter(|path| path.is_dir());

@@ -133,7 +133,6 @@ fn write_units(root: &Path) -> io::Result<()> {
         ExecStart=/usr/local/sbin/run-user-data\nStandardOutput=journal+console\nTimeoutSec=0\n\
         [Install]\nWantedBy=multi-user.target\n";
     write_file(root, &format!("{units}/cloud-final.service"), user_data.as_bytes(), 0o644)?;
-    write_file(root, "usr/local/sbin/run-user-data", include_bytes!("run-user-data.sh"), 0o755)?;
     write_file(root, "etc/systemd/journald.conf.d/volatile.conf", b"[Journal]\nStorage=volatile\n", 0o644)?;
     for unit in ["control-groups.service", "cloud-final.service"] {
         run_on_host("systemctl", &["--root", &root.to_string_lossy(), "--quiet", "enable", unit], None)?;

@@ -31,6 +31,7 @@ use std::time::Duration;
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 /// From the stop signal until the container is killed; Docker gets its own 10 s for each container inside.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const RUN_USER_DATA: &str = "usr/local/sbin/run-user-data";
 /// For control groups to lose their last process.
 const EMPTY_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -304,6 +305,8 @@ fn furnish(root: &Path, id: &str, description: &Description) -> io::Result<()> {
     write("etc/systemd/system.conf.d/endpoints.conf", &format!("[Manager]\nDefaultEnvironment={pairs}\n"))?;
     // Containers get a control group of this instance's name, so that it can be removed without a guess.
     write("etc/docker/daemon.json", &format!("{{\"cgroup-parent\": \"/{id}\"}}\n"))?;
+    // What cloud-final.service of the base image runs.
+    base::write_file(root, RUN_USER_DATA, include_bytes!("run-user-data.sh"), 0o755)?;
     if !description.run_user_data {
         write("etc/cloud/no-user-data", "")?;
     }
