@@ -11,7 +11,7 @@ mod mount;
 mod partition;
 mod proven;
 
-use super::plan::{Action, Device, Mounting, Plan};
+use super::plan::{Action, Device, MountPoint, Mounting, Observation, Plan};
 use super::signatures::Content;
 use crate::command::CommandError;
 use nix::libc;
@@ -142,6 +142,19 @@ pub(super) async fn carry_out(
     }
     mount_and_grow(paths, wanted, (device, plan), &target, &mut applied).await?;
     Ok(applied)
+}
+
+/// Closes a mount point that stays empty for now: its volume is awaited or refused, and what writes below it must
+/// fail instead of filling the root volume. Nothing else depends on it.
+pub(super) fn close_mount_point(paths: &Paths, name: &str, wanted: &Volume, seen: &Observation) {
+    if !matches!(seen.mount_point, MountPoint::Free { .. }) {
+        return;
+    }
+    match mount::prepare_mount_point(&paths.at(&wanted.mount)) {
+        Ok(None) => {}
+        Ok(Some(note)) => tracing::warn!("volume {name}: {note}"),
+        Err(error) => tracing::warn!("volume {name}: {}", node::fault::one_line(&error)),
+    }
 }
 
 /// Proves the device, and brings its file system to where it can be mounted.

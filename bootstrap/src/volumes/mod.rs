@@ -66,6 +66,9 @@ pub(crate) async fn run(
                 return (Ending::failed(fault), volume);
             }
         };
+        if !plan.mounts() {
+            apply::close_mount_point(paths, name, wanted, &observation);
+        }
         let ending = match carry_out(paths, name, wanted, (&observation, &plan)).await {
             Ok(ending) => ending,
             Err(ApplyError::Changed { what, .. }) if plans_left > 0 => {
@@ -101,6 +104,7 @@ async fn wait_for_attachment(
         }
         if !said {
             said = true;
+            apply::close_mount_point(paths, name, wanted, &observation);
             tracing::info!("volume {name}: {}; waits up to {} s for it", plan.reason, wanted.wait.as_secs());
         }
         attachments.next(until.saturating_sub(clock.elapsed())).await;
