@@ -1,10 +1,6 @@
 //! The signature reader against images that the real tools make, and blkid's opinion of them.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a failing test panics with its story, and a skipped one says so"
-)]
+#![expect(clippy::unwrap_used, reason = "a failing test panics with its story")]
 #![expect(clippy::disallowed_methods, reason = "makes images with the real tools")]
 
 mod images;

@@ -141,7 +141,7 @@ fn planned(content: &Content, size: u64) -> Action {
     let wanted = Volume {
         identity: VolumeIdentity::AttachName("sdf".to_owned()),
         mount: "/mnt/models".to_owned(),
-        filesystem: if size % 1024 == 0 { Filesystem::Xfs } else { Filesystem::Ext4 },
+        filesystem: if size.is_multiple_of(1024) { Filesystem::Xfs } else { Filesystem::Ext4 },
         format_if_blank: true,
         wait: Duration::ZERO,
         optional: false,

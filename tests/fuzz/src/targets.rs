@@ -143,8 +143,8 @@ impl Bytes<'_> {
 #[must_use]
 pub fn encode_device(size: u64, sectors: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let little = |number: u64, length: usize| number.to_le_bytes()[..length].to_vec();
-    let shift = (0..22).find(|shift| (size / 512) >> shift < 1 << 24).unwrap_or(0);
-    let mut bytes = [little(size / 512 >> shift, 3), vec![shift as u8]].concat();
+    let shift = (0_u8..22).find(|shift| (size / 512) >> shift < (1 << 24)).unwrap_or(0);
+    let mut bytes = [little((size / 512) >> shift, 3), vec![shift]].concat();
     for (at, sector) in sectors {
         let (anchor, offset) = match (*at, size - at) {
             (at, _) if at < 1 << 24 => (0, at),
@@ -180,7 +180,7 @@ pub fn signatures(data: &[u8]) {
 
 /// Tables whose checksums are right, with any numbers in them, then damaged anywhere.
 pub fn partition_table(data: &[u8]) {
-    const ENTRIES: usize = 4;
+    const ENTRIES: u32 = 4;
     let mut bytes = Bytes(data);
     let (size, choices) = (bytes.size(), bytes.number(1));
     let sector = if choices & 1 == 0 { 512 } else { 4096 };
@@ -192,7 +192,7 @@ pub fn partition_table(data: &[u8]) {
         is_right &= !other;
         if other { bytes.number(8) } else { right }
     };
-    let entries: Vec<u8> = (0..ENTRIES as u64)
+    let entries: Vec<u8> = (0..u64::from(ENTRIES))
         .flat_map(|index| {
             let used = index == 0 || choices & (2 << index) != 0;
             let numbers = [u64::from(used), 0, 0, 0, number(64 + index), number(64 + index)];
@@ -206,7 +206,7 @@ pub fn partition_table(data: &[u8]) {
         {
             header.extend(field.to_le_bytes());
         }
-        header.extend([ENTRIES as u32, 128, crc32(&entries)].iter().flat_map(|number| number.to_le_bytes()));
+        header.extend([ENTRIES, 128, crc32(&entries)].iter().flat_map(|number| number.to_le_bytes()));
         let checksum = crc32(&header);
         header[16..20].copy_from_slice(&checksum.to_le_bytes());
         header
