@@ -7,11 +7,13 @@
 //! Not its job: anything after the agent is ready; that is `agent`.
 
 mod agent;
+mod chain;
 pub mod cli;
 mod clock;
 mod command;
 mod configuration;
 mod docker;
+mod group;
 mod handoff;
 mod lock;
 mod log;
@@ -66,7 +68,7 @@ pub fn main(arguments: cli::Arguments, environment: Environment) -> u8 {
     let (given, plan_as_json) = command;
     let paths = Paths::default();
     let configuration = match configuration::load(&paths, given.config.as_deref()) {
-        Ok(configuration) => configuration,
+        Ok(configuration) => Arc::new(configuration),
         Err(error) => return refuse(&log, &error),
     };
     let imds = imds::Client::new(&environment);
@@ -77,7 +79,11 @@ pub fn main(arguments: cli::Arguments, environment: Environment) -> u8 {
     code
 }
 
-async fn carry_out(context: &Arc<Context>, configuration: &Configuration, plan_as_json: Option<bool>) -> u8 {
+async fn carry_out(
+    context: &Arc<Context>,
+    configuration: &Arc<Configuration>,
+    plan_as_json: Option<bool>,
+) -> u8 {
     match plan_as_json {
         Some(json) => preview::run(context, configuration, json).await,
         None => run::run(context, configuration).await,

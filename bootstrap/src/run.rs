@@ -1,9 +1,9 @@
 //! `run`: the steps in their order, and why it is this one.
 //!
 //! The configuration was checked before anything is changed. The lock comes before the first change. Who the instance
-//! is comes before everything that node.toml may say by `${…}`. Volumes, secrets, Docker and the agent need only that
-//! and run side by side. Units come after the agent has brought them, the handoff before the agent reads it, the
-//! agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
+//! is comes before everything that node.toml may say by `${…}`. The configuration file, volumes, secrets, Docker and the
+//! agent need only that and run side by side; units come as soon as the agent has brought them. The handoff comes before
+//! the agent reads it, the agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
 //! reachable, with its reasons.
 //!
 //! Without an identity (no metadata service, and no handoff of this boot to know it from) there are no settings: an
@@ -16,7 +16,7 @@ use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
 use crate::step::{Ending, Fault, table};
-use crate::{Context, handoff, lock, metadata, units};
+use crate::{Context, chain, handoff, lock, metadata};
 use node::config::{Mistakes, Settings};
 use node::exit;
 use node::fault::with_hint;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use tracing::Level;
 
 /// Does everything; the exit code.
-pub(crate) async fn run(context: &Arc<Context>, configuration: &Configuration) -> u8 {
+pub(crate) async fn run(context: &Arc<Context>, configuration: &Arc<Configuration>) -> u8 {
     let _lock = match lock::acquire(&context.paths, &context.clock).await {
         Ok(lock) => lock,
         Err(error) => {
@@ -39,7 +39,7 @@ pub(crate) async fn run(context: &Arc<Context>, configuration: &Configuration) -
     let mut record = Record::new(context.clock);
     let tags = configuration.draft.tags();
     let identity = metadata::run(&context.paths, &context.imds, &tags);
-    let (asked, facts) = timed(context.clock, "metadata", async {
+    let (asked, facts) = timed(context.clock, "metadata", &[], async {
         let (facts, ending) = identity.await;
         (ending, facts)
     })
@@ -49,11 +49,9 @@ pub(crate) async fn run(context: &Arc<Context>, configuration: &Configuration) -
         Ok(settings) => settings.map(Arc::new),
         Err(mistakes) => return refuse(context, &mistakes),
     };
-    let paths = &context.paths;
-    let installed = record.step("configuration", async { configuration.install(paths) }).await;
-    let prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
+    let prepared = prepare(context, configuration, (settings.as_ref(), facts.as_ref()), &mut record).await;
     record.findings.identity = facts;
-    finish(context, prepared, installed == Outcome::Done, record).await
+    finish(context, prepared, record).await
 }
 
 /// Mistakes that show only on this instance, such as a tag that it does not have.
@@ -64,37 +62,43 @@ fn refuse(context: &Context, mistakes: &Mistakes) -> u8 {
 
 async fn prepare(
     context: &Arc<Context>,
-    settings: Option<&Arc<Settings>>,
-    facts: Option<&Facts>,
+    configuration: &Arc<Configuration>,
+    (settings, facts): (Option<&Arc<Settings>>, Option<&Facts>),
     record: &mut Record,
 ) -> Prepared {
     if let (Some(settings), Some(facts)) = (settings, facts) {
-        return prepare::run(context, settings, &facts.region, record).await;
+        return prepare::run(context, configuration, (settings, &facts.region), record).await;
     }
+    let after = ["metadata"];
+    let installed =
+        record.step("configuration", &after, async { configuration.install(&context.paths) }).await;
     let reason = "it is not known which instance this is";
     for step in ["volumes", "secrets", "docker"] {
-        record.step(step, async { Ending::skipped(reason) }).await;
+        record.step(step, &after, async { Ending::skipped(reason) }).await;
     }
-    Prepared::default()
+    let (units, unit) = prepare::units_step(context, &after).await;
+    record.add(units);
+    Prepared { unit, changed: installed == Outcome::Done, ..Prepared::default() }
 }
 
-/// Units, handoff, start of the agent, report.
-async fn finish(context: &Context, prepared: Prepared, configured: bool, mut record: Record) -> u8 {
+/// Handoff, start of the agent, report.
+async fn finish(context: &Context, prepared: Prepared, mut record: Record) -> u8 {
     let Context { paths, clock, environment, .. } = context;
-    let engine = Endpoint::of(environment);
-    record.step("units", units::run(paths, &engine, prepared.agent.units)).await;
-    let mut changed = configured || prepared.agent.program || prepared.agent.units || prepared.secrets;
-    let written = hand_over(context, &record);
-    changed |= written.outcome == Outcome::Done;
-    record.step("handoff", async { written }).await;
+    let Prepared { agent: changes, unit, changed } = prepared;
+    let before = record.names();
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    let written = async { hand_over(context, &record) };
+    let (written, ()) = timed(*clock, "handoff", &before, async { (written.await, ()) }).await;
+    let changed = changed || changes.program || changes.units || written.step.outcome == Outcome::Done;
+    record.add(written);
     let start = async {
-        if agent::is_installed(paths) {
-            agent::start(clock, changed).await
-        } else {
-            Ending::skipped("the agent is not installed")
+        match changes.trial {
+            Some(trial) => agent::start_on_trial(paths, clock, &Endpoint::of(environment), trial).await,
+            None if agent::is_installed(paths) => agent::start(clock, changed, unit).await,
+            None => Ending::skipped("the agent is not installed"),
         }
     };
-    record.step("start agent", start).await;
+    record.step("start agent", &["handoff"], start).await;
     // Once more, with the steps that came after: agentctl shows them all.
     if let Err(error) = handoff::write(paths, clock, &record.findings) {
         tracing::error!("cannot write {}: {error}", paths.handoff().display());
@@ -123,7 +127,10 @@ fn hand_over(context: &Context, record: &Record) -> Ending {
 fn report(context: &Context, record: &Record) -> u8 {
     let mut steps = record.findings.steps.clone();
     steps.sort_by_key(|step| step.started_ms);
-    context.log.plain(Level::INFO, &table(&steps));
+    let chain = chain::longest(&steps);
+    let mut lines = table(&steps, &chain);
+    lines.push(chain::sentence(&chain, context.clock.elapsed_ms()));
+    context.log.plain(Level::INFO, &lines);
     let seconds = context.clock.elapsed().as_secs_f64();
     if record.has_failed() {
         tracing::error!(
