@@ -115,6 +115,17 @@ impl Stage {
         Ok(&self.more_volumes[mappings - 2])
     }
 
+    /// Takes the instance down and puts a blank volume in the place of the first one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn renew_volume(&mut self) -> Result<(), Box<dyn Error>> {
+        self.instance = None;
+        self.volume = blank_volume(&self.base)?;
+        self.description.volumes = vec![self.volume.device().to_owned()];
+        Ok(())
+    }
+
     /// What the next boot is made of.
     pub fn description(&mut self) -> &mut Description {
         &mut self.description
