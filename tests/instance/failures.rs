@@ -7,6 +7,8 @@
 #![expect(clippy::disallowed_methods, reason = "looks at the instance's files and at the host")]
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be set, or a wait that ends, is a failed test")]
 
+#[path = "failures/agent_versions.rs"]
+mod agent_versions;
 #[path = "failures/bootstrap_again.rs"]
 mod bootstrap_again;
 #[path = "failures/configuration.rs"]
