@@ -26,7 +26,7 @@ pub(crate) fn of_this_boot(paths: &Paths) -> Option<Handoff> {
 }
 
 /// What this run has to say.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     pub(crate) identity: Option<Facts>,
     pub(crate) volumes: Vec<Volume>,

@@ -16,12 +16,13 @@ use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
 use crate::step::{Ending, Fault, table};
-use crate::{Context, chain, handoff, lock, metadata};
+use crate::{Context, chain, handoff, lock, metadata, units};
 use node::config::{Mistakes, Settings};
 use node::exit;
 use node::fault::with_hint;
 use node::handoff::Outcome;
 use node::identity::Facts;
+use node::problem::Problem;
 use std::sync::Arc;
 use tracing::Level;
 
@@ -91,19 +92,45 @@ async fn finish(context: &Context, prepared: Prepared, mut record: Record) -> u8
     let (written, ()) = timed(*clock, "handoff", &before, async { (written.await, ()) }).await;
     let changed = changed || changes.program || changes.units || written.step.outcome == Outcome::Done;
     record.add(written);
+    let mut told = None;
     let start = async {
         match changes.trial {
-            Some(trial) => agent::start_on_trial(paths, clock, &Endpoint::of(environment), trial).await,
+            Some(trial) => {
+                let engine = Endpoint::of(environment);
+                let tell = |faults: &[Fault]| told = Some(tell(context, &record, faults));
+                agent::start_on_trial(paths, clock, &engine, trial, tell).await
+            }
             None if agent::is_installed(paths) => agent::start(clock, changed, unit).await,
             None => Ending::skipped("the agent is not installed"),
         }
     };
-    record.step("start agent", &["handoff"], start).await;
+    let (started, ()) = timed(*clock, "start agent", &["handoff"], async { (start.await, ()) }).await;
+    if let Some(problems) = told {
+        record.findings.problems = problems;
+        // The first is that of the step itself, which is added with it.
+        record.findings.problems.retain(|problem| {
+            Some(&problem.message) != started.ending.fault.as_ref().map(|fault| &fault.message)
+        });
+    }
+    record.add(started);
     // Once more, with the steps that came after: agentctl shows them all.
     if let Err(error) = handoff::write(paths, clock, &record.findings) {
         tracing::error!("cannot write {}: {error}", paths.handoff().display());
     }
     report(context, &record)
+}
+
+/// Hands over anew, because the version before is put back: with what is wrong now, without what was wrong with the
+/// units of the version that is gone. The problems as they are then.
+fn tell(context: &Context, record: &Record, faults: &[Fault]) -> Vec<Problem> {
+    let Context { paths, clock, .. } = context;
+    let mut findings = record.findings.clone();
+    findings.problems.retain(|problem| problem.code != units::RELOAD_PUT_OFF);
+    findings.problems.extend(faults.iter().map(|fault| fault.problem(clock.now())));
+    if let Err(error) = handoff::write(paths, clock, &findings) {
+        tracing::error!("cannot write {}: {error}", paths.handoff().display());
+    }
+    findings.problems
 }
 
 /// Done when the agent has to be started anew because of it: the document itself is different every time.

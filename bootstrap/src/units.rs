@@ -21,6 +21,8 @@ use std::path::PathBuf;
 pub(crate) const AGENT_UNIT: &str = "node-agent.service";
 /// The unit that runs bootstrap at every boot.
 const BOOTSTRAP_UNIT: &str = "node-bootstrap.service";
+/// Code of the problem that systemd has not read the units.
+pub(crate) const RELOAD_PUT_OFF: &str = "daemon_reload_put_off";
 const ADMINISTRATOR: &str = "/etc/systemd/system";
 /// Where unit files lie; the first one counts.
 const FOLDERS: [&str; 3] = [ADMINISTRATOR, "/usr/lib/systemd/system", "/lib/systemd/system"];
@@ -181,7 +183,7 @@ pub(crate) async fn run(paths: &Paths, engine: &Endpoint) -> (Ending, Option<Sta
     let put_off = plan.reload_put_off.then(|| {
         let message = "systemd has not read the changed units, because containers may be running, and a reload takes \
                        the GPUs away from them";
-        Fault::new("daemon_reload_put_off", message, Some("reboot, or run systemctl daemon-reload when none run"))
+        Fault::new(RELOAD_PUT_OFF, message, Some("reboot, or run systemctl daemon-reload when none run"))
     });
     let reason = plan.to_string();
     let ending = if plan == Plan::default() { Ending::unchanged(reason) } else { Ending::done(reason) };

@@ -13,6 +13,8 @@ mod agent_versions;
 mod bootstrap_again;
 #[path = "failures/configuration.rs"]
 mod configuration;
+#[path = "failures/docker.rs"]
+mod docker;
 #[path = "failures/engine.rs"]
 mod engine;
 #[path = "failures/left_behind.rs"]
@@ -27,6 +29,8 @@ mod ports;
 mod pulls;
 #[path = "failures/secrets.rs"]
 mod secrets;
+#[path = "failures/side_by_side.rs"]
+mod side_by_side;
 #[path = "failures/volumes.rs"]
 mod volumes;
 

@@ -94,17 +94,35 @@ fn keep(from: &Path, to: &Path) -> Result<(), InstallError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(file_error("keep the old", to))
 }
 
+fn keep_time(from: &Path, to: &Path) -> io::Result<()> {
+    let time = fs::metadata(from)?.modified()?;
+    File::options().write(true).open(to)?.set_modified(time)
+}
+
 fn mode_of(path: &Path) -> u32 {
     fs::metadata(path).map_or(0o644, |metadata| metadata.permissions().mode() & 0o777)
 }
 
-/// Puts the old version's files back. They become new files: systemd looks at the time of a unit's file.
-pub(super) fn restore(paths: &Paths, trial: &Trial) -> Result<Changes, InstallError> {
+/// Of the files that are put back. systemd reads a unit anew when its file is newer than what it has read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Times {
+    /// systemd still knows the old version's units.
+    Old,
+    /// It knows the new one's, or that is not known.
+    New,
+}
+
+/// Puts the old version's files back.
+pub(super) fn restore(paths: &Paths, trial: &Trial, times: Times) -> Result<Changes, InstallError> {
     let mut changes = Changes::default();
     for file in &trial.old.files {
         let (from, to) = (kept(paths, file), paths.at(file));
         let content = fs::read(&from).map_err(file_error("read the old", &from))?;
-        changes.note(&to, replace(&to, &content, mode_of(&from))?);
+        let changed = replace(&to, &content, mode_of(&from))?;
+        changes.note(&to, changed);
+        if changed && times == Times::Old {
+            keep_time(&from, &to).map_err(file_error("date", &to))?;
+        }
     }
     remove_files(paths, &trial.new.files, &trial.old.files, &mut changes)?;
     let record = paths.state().join(INSTALLED);
@@ -203,7 +221,7 @@ mod tests {
         assert_eq!(version::read(&paths, TRIAL), Some(trial.clone()));
         assert_eq!(node(&paths).len(), before.len() + 1);
         for time in ["first", "second"] {
-            let changes = restore(&paths, &trial).unwrap();
+            let changes = restore(&paths, &trial, Times::New).unwrap();
             assert_eq!((changes.program, changes.units), (time == "first", time == "first"));
             assert_eq!(node(&paths), before, "{time}");
             assert_eq!(installed(&paths).unwrap().sha256, "aa");
@@ -217,7 +235,7 @@ mod tests {
         files::replace(&paths.at(PROGRAM), b"baked", 0o755).unwrap();
         let before = node(&paths);
         let (_, changes) = install(&paths, "bb", release("2", false), None).unwrap();
-        restore(&paths, &changes.trial.unwrap()).unwrap();
+        restore(&paths, &changes.trial.unwrap(), Times::Old).unwrap();
         assert_eq!((node(&paths), installed(&paths)), (before, None));
         assert_eq!(mode_of(&paths.at(PROGRAM)), 0o755);
     }
@@ -237,7 +255,7 @@ mod tests {
             for (target, content) in wanted.files.iter().take(replaced) {
                 replace(&paths.at(target.path()), content, target.mode()).unwrap();
             }
-            restore(&paths, &trial).unwrap();
+            restore(&paths, &trial, Times::New).unwrap();
             assert_eq!(node(&paths), before, "cut off after {replaced} files");
         }
         println!("{} points", files + 1);

@@ -14,6 +14,7 @@ pub(crate) use trial::run as start_on_trial;
 
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use fetch::FetchError;
+use install::Times;
 use node::config::settings::AgentArtifact;
 use node::fault::Hint;
 use node::paths::Paths;
@@ -128,7 +129,7 @@ async fn carry_out(paths: &Paths, plan: Plan<'_>, installed: Option<Version>) ->
         // It has been put back just now.
         Plan::Restore(_) => (Ending::done(reason), Changes::default()),
         Plan::Try(trial) => (Ending::unchanged(reason), Changes { trial: Some(trial), ..Changes::default() }),
-        Plan::GoBack(trial) => match install::restore(paths, &trial) {
+        Plan::GoBack(trial) => match install::restore(paths, &trial, Times::New) {
             Ok(changes) => (Ending::done(reason), Changes { trial: Some(trial), ..changes }),
             Err(error) => (failed(paths, &error), Changes::default()),
         },
@@ -143,7 +144,7 @@ async fn carry_out(paths: &Paths, plan: Plan<'_>, installed: Option<Version>) ->
 }
 
 fn put_back(paths: &Paths, trial: &Trial) -> Result<Changes, InstallError> {
-    let changes = install::restore(paths, trial)?;
+    let changes = install::restore(paths, trial, Times::New)?;
     version::forget(paths, TRIAL).map_err(file_error("remove", &paths.state().join(TRIAL)))?;
     Ok(changes)
 }

@@ -6,12 +6,13 @@
 //! one; and a version is refused only when the old one has become ready where it did not. A systemd that does not answer
 //! is no verdict: the trial goes on in the next run.
 
-use super::install;
+use super::install::{self, Times};
 use super::start::{self, Patience, Started, Verdict};
 use super::version::{self, Failure, REFUSED, Refused, TRIAL, Trial};
 use crate::clock::Clock;
 use crate::docker::socket::Endpoint;
 use crate::step::{Ending, Fault};
+use crate::systemd;
 use crate::units;
 use node::fault::one_line;
 use node::hexadecimal::hexadecimal;
@@ -20,10 +21,17 @@ use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::PathBuf;
 
-/// Starts the version on trial, or the old one when that is on its way back.
-pub(crate) async fn run(paths: &Paths, clock: &Clock, engine: &Endpoint, trial: Trial) -> Ending {
+/// Starts the version on trial, or the old one when that is on its way back. `tell` is called before the old one is
+/// started, which reads the node's problems when it starts.
+pub(crate) async fn run(
+    paths: &Paths,
+    clock: &Clock,
+    engine: &Endpoint,
+    trial: Trial,
+    mut tell: impl FnMut(&[Fault]),
+) -> Ending {
     if trial.failure.is_some() {
-        return start_old(paths, clock, &trial).await;
+        return start_old(paths, clock, &trial, tell).await;
     }
     let Started { ending, verdict } = start::start_with(clock, true, None, Patience::Trial).await;
     match verdict {
@@ -32,48 +40,52 @@ pub(crate) async fn run(paths: &Paths, clock: &Clock, engine: &Endpoint, trial: 
             Err(error) => ending.with_fault(Some(not_written(&error))),
         },
         Verdict::NotReady(failure) => {
-            go_back(paths, clock, engine, Trial { failure: Some(failure), ..trial }).await
+            let trial = Trial { failure: Some(failure), ..trial };
+            match go_back(paths, engine, &trial).await {
+                Ok(units) => {
+                    start_old(paths, clock, &trial, |faults| {
+                        tell(&faults.iter().chain(&units).cloned().collect::<Vec<_>>());
+                    })
+                    .await
+                }
+                Err(fault) => Ending::failed(fault),
+            }
         }
         Verdict::Unknown => ending,
     }
 }
 
-async fn go_back(paths: &Paths, clock: &Clock, engine: &Endpoint, trial: Trial) -> Ending {
+/// Puts the old version's files back; what is wrong with its units then.
+async fn go_back(paths: &Paths, engine: &Endpoint, trial: &Trial) -> Result<Option<Fault>, Fault> {
     let (new, old) = (&trial.new.name, &trial.old.name);
     let why = trial.failure.as_ref().map(|failure| failure.why.as_str()).unwrap_or_default();
     tracing::warn!("agent: {new} did not become ready: {why}; puts {old} back");
-    if let Err(error) = version::write(paths, TRIAL, &trial) {
-        return Ending::failed(not_written(&error));
-    }
-    if let Err(error) = install::restore(paths, &trial) {
-        let message =
-            format!("{new} did not become ready: {why}; cannot put {old} back: {}", one_line(&error));
-        return Ending::failed(Fault::new("agent_not_started", message, Some("run node-bootstrap again")));
-    }
-    let (units, _) = units::run(paths, engine).await;
-    if let Some(fault) = units.fault {
-        tracing::warn!("units: {}", fault.line());
-    }
-    start_old(paths, clock, &trial).await
+    version::write(paths, TRIAL, trial).map_err(|error| not_written(&error))?;
+    let unread = systemd::state(units::AGENT_UNIT).await.is_ok_and(|state| state.needs_reload());
+    let times = if unread { Times::Old } else { Times::New };
+    install::restore(paths, trial, times).map_err(|error| {
+        let error = one_line(&error);
+        let message = format!("{new} did not become ready: {why}; cannot put {old} back: {error}");
+        Fault::new("agent_not_started", message, Some("run node-bootstrap again"))
+    })?;
+    Ok(units::run(paths, engine).await.0.fault)
 }
 
-async fn start_old(paths: &Paths, clock: &Clock, trial: &Trial) -> Ending {
+async fn start_old(paths: &Paths, clock: &Clock, trial: &Trial, mut tell: impl FnMut(&[Fault])) -> Ending {
     let Some(failure) = &trial.failure else { return Ending::skipped("no version has failed") };
-    let (new, old) = (&trial.new.name, &trial.old.name);
+    let refused = Refused {
+        sha256: trial.new.sha256.clone(),
+        name: trial.new.name.clone(),
+        why: failure.why.clone(),
+        kept: trial.old.name.clone(),
+        at: clock.now(),
+        configuration: failure.refuses_configuration.then(|| configuration(paths)),
+    };
+    tell(&[refused.fault()]);
     let Started { ending, verdict } = start::start_with(clock, true, None, Patience::Usual).await;
     let (written, fault) = match verdict {
         Verdict::Unknown => return ending,
-        Verdict::Ready => {
-            let refused = Refused {
-                sha256: trial.new.sha256.clone(),
-                name: new.clone(),
-                why: failure.why.clone(),
-                kept: old.clone(),
-                at: clock.now(),
-                configuration: failure.refuses_configuration.then(|| configuration(paths)),
-            };
-            (version::write(paths, REFUSED, &refused), refused.fault())
-        }
+        Verdict::Ready => (version::write(paths, REFUSED, &refused), refused.fault()),
         // Not the new version's fault alone: it is not refused.
         Verdict::NotReady(other) => (Ok(()), neither(trial, failure, &other)),
     };
