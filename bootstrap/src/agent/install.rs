@@ -36,12 +36,19 @@ pub(super) fn install(
         changes.note(&path, replace(&path, content, target.mode())?);
     }
     if let Some(trial) = &trial {
-        remove_files(paths, &trial.old.files, &trial.new.files, &mut changes)?;
+        let gone: Vec<String> =
+            trial.old.files.iter().filter(|file| goes_with_its_version(file)).cloned().collect();
+        remove_files(paths, &gone, &trial.new.files, &mut changes)?;
     }
     let record = paths.state().join(INSTALLED);
     version::write(paths, INSTALLED, &new).map_err(file_error("write", &record))?;
     changes.trial = trial;
     Ok((new, changes))
+}
+
+/// A unit that the next version does not bring. Never bootstrap: it is what repairs a node, and may be of the image.
+fn goes_with_its_version(file: &str) -> bool {
+    file.starts_with("/etc/systemd/system/") && !file.ends_with("/node-bootstrap.service")
 }
 
 /// Keeps the old version, if there is one, and says that it is being replaced.

@@ -76,7 +76,7 @@ impl Refused {
         } else {
             "give url and sha256 of another release in [agent]; this one is not tried again"
         };
-        Fault::new("agent_rolled_back", message, Some(hint))
+        Fault::new("release_rolled_back", message, Some(hint))
     }
 }
 

@@ -83,10 +83,10 @@ impl Before {
     #[track_caller]
     fn old_one_serves(&self, words: &[&str]) {
         assert_eq!(sums(&self.stage), self.sums, "the old version's files, and no others");
-        let told = |status: &serde_json::Value| problem(status, "agent_rolled_back", "node-agent-").is_some();
+        let told = |status: &serde_json::Value| problem(status, "release_rolled_back", "node-agent-").is_some();
         let status =
             self.stage.wait_for_status("the old version to tell of the new one", SOON, told).unwrap();
-        let line = line_of(&status, "agent_rolled_back", "node-agent-");
+        let line = line_of(&status, "release_rolled_back", "node-agent-");
         assert!(words.iter().all(|word| line.contains(word)), "{words:?}: {line}");
         assert_eq!(container_of(&status, "web"), self.container, "{status:#}");
         assert!(self.stage.get("/").is_ok_and(|(code, _)| code == 200));
