@@ -1,5 +1,5 @@
-//! The steps that need the settings and not each other: the configuration file, volumes, secrets, Docker, the group,
-//! and the agent with its units, side by side. The wall time is the longest of them.
+//! The configuration file, then the steps that need the settings and not each other: volumes, secrets, Docker, the
+//! group, and the agent with its units, side by side. The wall time is the longest of them.
 
 use crate::agent::{self, Changes};
 use crate::configuration::Configuration;
@@ -38,7 +38,7 @@ pub(crate) struct Prepared {
 }
 
 /// What all of these have waited for.
-const AFTER: [&str; 1] = ["metadata"];
+const AFTER: [&str; 1] = ["configuration"];
 
 /// Runs them all; a failed one stops none of the others.
 pub(crate) async fn run(
@@ -47,6 +47,11 @@ pub(crate) async fn run(
     (settings, region): (&Arc<Settings>, &str),
     record: &mut Record,
 ) -> Prepared {
+    let mut prepared = Prepared::default();
+    // Before the agent: whether a version that refused the configuration is tried again depends on what is installed.
+    for (ended, found) in configuration_step(Arc::clone(context), Arc::clone(configuration)).await {
+        keep(record, &mut prepared, ended, found);
+    }
     let mut tasks = JoinSet::new();
     // What starts other programs or waits for the network comes first: this thread has work of its own after it.
     tasks.spawn(agent_steps(Arc::clone(context), Arc::clone(settings)));
@@ -55,9 +60,7 @@ pub(crate) async fn run(
     }
     tasks.spawn(docker_step(Arc::clone(context), Arc::clone(settings)));
     tasks.spawn(group_step(Arc::clone(context)));
-    tasks.spawn(configuration_step(Arc::clone(context), Arc::clone(configuration)));
     spawn_secrets(context, settings, region, &mut tasks);
-    let mut prepared = Prepared::default();
     while let Some(finished) = tasks.join_next().await {
         // What was seen before another step ended may be minutes old.
         prepared.unit = None;
@@ -206,5 +209,5 @@ async fn configuration_step(context: Arc<Context>, configuration: Arc<Configurat
         let cut_off = |error| Fault::new("internal_error", format!("the write was cut off: {error}"), None);
         (written.unwrap_or_else(|error| Ending::failed(cut_off(error))), Found::Configuration)
     };
-    vec![timed(clock, "configuration", &AFTER, work).await]
+    vec![timed(clock, "configuration", &["metadata"], work).await]
 }

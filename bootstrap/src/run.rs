@@ -1,8 +1,8 @@
 //! `run`: the steps in their order, and why it is this one.
 //!
 //! The configuration was checked before anything is changed. The lock comes before the first change. Who the instance
-//! is comes before everything that node.toml may say by `${…}`. The configuration file, volumes, secrets, Docker and the
-//! agent need only that and run side by side; units come as soon as the agent has brought them. The handoff comes before
+//! is comes before everything that node.toml may say by `${…}`. The configuration file comes next; volumes, secrets,
+//! Docker and the agent need only these and run side by side; units come as soon as the agent has brought them. The handoff comes before
 //! the agent reads it, the agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
 //! reachable, with its reasons.
 //!

@@ -136,8 +136,12 @@ pub(crate) async fn daemon_reload() -> Result<(), CommandError> {
 }
 
 /// What the unit's processes said last in this boot, by the journal; empty where there is none.
-pub(crate) async fn last_lines(unit: &str, lines: u32) -> Vec<String> {
-    let (lines, unit) = (lines.to_string(), format!("_SYSTEMD_UNIT={unit}"));
+/// Of that one start, where systemd tells which it is.
+pub(crate) async fn last_lines(unit: &str, state: &State, lines: u32) -> Vec<String> {
+    let by_start = Some(state.get("InvocationID")).filter(|id| !id.is_empty());
+    let unit =
+        by_start.map_or_else(|| format!("_SYSTEMD_UNIT={unit}"), |id| format!("_SYSTEMD_INVOCATION_ID={id}"));
+    let lines = lines.to_string();
     let asked = Invocation::new("journalctl", DEADLINE)
         .arguments(["-b", "--no-pager", "-q", "-o", "cat", "-n", &lines, &unit])
         .run()

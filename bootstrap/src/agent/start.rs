@@ -181,7 +181,7 @@ fn unit_unknown() -> Started {
 }
 
 async fn not_ready(state: &State, starts: usize) -> Started {
-    let lines = systemd::last_lines(UNIT, LAST_LINES).await;
+    let lines = systemd::last_lines(UNIT, state, LAST_LINES).await;
     for line in &lines {
         tracing::warn!("{UNIT}: {line}");
     }

@@ -83,7 +83,8 @@ impl Before {
     #[track_caller]
     fn old_one_serves(&self, words: &[&str]) {
         assert_eq!(sums(&self.stage), self.sums, "the old version's files, and no others");
-        let told = |status: &serde_json::Value| problem(status, "release_rolled_back", "node-agent-").is_some();
+        let told =
+            |status: &serde_json::Value| problem(status, "release_rolled_back", "node-agent-").is_some();
         let status =
             self.stage.wait_for_status("the old version to tell of the new one", SOON, told).unwrap();
         let line = line_of(&status, "release_rolled_back", "node-agent-");
@@ -127,7 +128,12 @@ fn a_version_that_crashes_is_taken_back_and_not_tried_again() {
     let (_, answer) = before.update("0.3.0", &Agent::Good);
     assert_eq!(answer.code(), 0, "another version is tried: {answer}");
     let status = before.stage.wait_for_status("the node to be ready", SOON, is_ready).unwrap();
-    assert_eq!(status["problems"], serde_json::json!([]), "{answer}");
+    let problems = status["problems"].as_array().unwrap();
+    // Containers run: the units that differ are read at the next boot.
+    assert!(
+        problems.iter().all(|problem| problem["code"] == "daemon_reload_put_off"),
+        "{answer}\n{problems:#?}"
+    );
     assert_eq!(container_of(&status, "web"), before.container);
     let unit = before.stage.instance().shell("head -n 1 /etc/systemd/system/node-agent.service").stdout;
     assert_eq!(unit, "# Of 0.3.0.\n");
@@ -138,11 +144,11 @@ fn a_version_that_never_reports_ready_is_taken_back_also_after_a_reboot() {
     let Some(mut before) = Before::serving() else { return };
     let (_, answer) = before.update("0.2.0", &Agent::Script("exec sleep 1000"));
     assert_eq!(answer.code(), 1, "{answer}");
-    before.old_one_serves(&["node-agent-0.2.0-x86_64", "timeout"]);
+    before.old_one_serves(&["node-agent-0.2.0-x86_64", "activating"]);
     before.stage.reboot().unwrap();
     let status = before.stage.wait_for_status("the node to be ready", SOON, is_ready).unwrap();
     before.container = container_of(&status, "web");
-    before.old_one_serves(&["node-agent-0.2.0-x86_64", "timeout"]);
+    before.old_one_serves(&["node-agent-0.2.0-x86_64", "activating"]);
 }
 
 #[test]
@@ -184,5 +190,5 @@ fn a_bootstrap_that_is_killed_during_the_trial_is_continued_by_the_next_one() {
     instance.shell("test -s /var/lib/node-agent/trial.json").expect_success();
     let answer = before.stage.bootstrap_again();
     assert_eq!(answer.code(), 1, "{answer}");
-    before.old_one_serves(&["node-agent-0.2.0-x86_64", "timeout"]);
+    before.old_one_serves(&["node-agent-0.2.0-x86_64", "activating"]);
 }

@@ -73,7 +73,8 @@ fn a_docker_that_never_answers_leaves_a_reachable_node_that_says_so() {
     assert_eq!(code, 1, "{output}");
     assert!(output.contains("docker: Docker does not answer"), "{output}");
     assert!(stage.instance().console().contains("Docker does not answer"), "{}", stage.instance().console());
-    let told = |status: &serde_json::Value| super::problem(status, "docker_unresponsive", "docker.sock").is_some();
+    let told =
+        |status: &serde_json::Value| super::problem(status, "docker_unresponsive", "docker.sock").is_some();
     let status = stage.wait_for_status("the agent to tell", SOON, told).unwrap();
     line_of(&status, "docker_unresponsive", "docker.sock");
     assert_eq!(stage.instance().run(["agentctl", "status"]).code(), 1);
