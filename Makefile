@@ -5,12 +5,13 @@
 #   make lint            formatting, clippy, the rules of the house, licences and sources of dependencies
 #   make fuzz [SECONDS=20]   each reader of bytes from outside, that long
 #   make bench           what is measured, beside what a user would pick instead
+#   make sizes           what the static bootstrap is made of, by crate
 #   make dist            target/dist: static bootstrap, agent, agentctl, release tarball and its checksum
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint fuzz bench dist prepare clean-instances
+.PHONY: demo test lint fuzz bench sizes dist prepare clean-instances
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 RELEASE := node-agent-$(VERSION)-x86_64
@@ -51,3 +52,6 @@ fuzz:
 bench: prepare dist
 	@cargo build --locked -p harness --bin bench
 	@target/debug/bench
+
+sizes: dist
+	@packaging/sizes.sh $(STATIC)

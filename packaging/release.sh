@@ -4,8 +4,17 @@
 # The tarball's bytes depend on its content only (sorted names, no times, no owners), so that its checksum can be pinned.
 set -euo pipefail
 
+# Every new instance downloads the bootstrap: it is refused above this.
+largest_bootstrap=6000000
+
 version=$1 bootstrap=$2 agent=$3 destination=$4
 name="node-agent-$version-x86_64"
+bytes=$(stat -c %s "$bootstrap/node-bootstrap")
+if [ "$bytes" -gt "$largest_bootstrap" ]; then
+    printf 'node-bootstrap has %s bytes, %s are allowed; make sizes shows what it is made of\n' \
+        "$bytes" "$largest_bootstrap" >&2
+    exit 1
+fi
 mkdir -p "$destination"
 layout=$(mktemp -d "$destination/.layout.XXXXXX")
 trap 'rm -rf "$layout"' EXIT
@@ -22,7 +31,7 @@ tar --create --directory "$layout" --sort=name --mtime=@0 --owner=0 --group=0 --
 for file in "$layout/$name/bin/"* "$layout/$name.tar.gz" "$layout/$name.tar.gz.sha256"; do
     mv -f "$file" "$destination/"
 done
-printf '%s: %s bytes, %s\n' "$destination/node-bootstrap" "$(stat -c %s "$destination/node-bootstrap")" \
+printf '%s: %s bytes of %s, %s\n' "$destination/node-bootstrap" "$bytes" "$largest_bootstrap" \
     "$(file -b "$destination/node-bootstrap" | grep -o 'static[a-z-]* linked')"
 printf 'agent: highest glibc symbol %s\n' \
     "$(objdump -T "$destination/node-agent" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1)"

@@ -1,6 +1,7 @@
 //! The handoff document and the agent's environment: reads what an earlier run of this boot left, writes what this one
 //! found and did.
 
+use crate::chain;
 use crate::clock::Clock;
 use node::environment::Environment;
 use node::files;
@@ -25,7 +26,7 @@ pub(crate) fn of_this_boot(paths: &Paths) -> Option<Handoff> {
 }
 
 /// What this run has to say.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Findings {
     pub(crate) identity: Option<Facts>,
     pub(crate) volumes: Vec<Volume>,
@@ -38,6 +39,7 @@ pub(crate) struct Findings {
 pub(crate) fn write(paths: &Paths, clock: &Clock, findings: &Findings) -> io::Result<()> {
     let mut steps = findings.steps.clone();
     steps.sort_by_key(|step| step.started_ms);
+    let longest_chain = chain::longest(&steps).iter().map(|step| step.name.clone()).collect();
     let handoff = Handoff {
         schema: SCHEMA,
         boot_id: boot_id(paths),
@@ -48,6 +50,7 @@ pub(crate) fn write(paths: &Paths, clock: &Clock, findings: &Findings) -> io::Re
         volumes: findings.volumes.clone(),
         secrets: findings.secrets.clone(),
         steps,
+        longest_chain,
         problems: findings.problems.clone(),
     };
     let mut text = serde_json::to_vec_pretty(&handoff).map_err(io::Error::other)?;

@@ -7,11 +7,13 @@
 //! Not its job: anything after the agent is ready; that is `agent`.
 
 mod agent;
+mod chain;
 pub mod cli;
 mod clock;
 mod command;
 mod configuration;
 mod docker;
+mod group;
 mod handoff;
 mod lock;
 mod log;

@@ -72,7 +72,7 @@ async fn last(context: &Context) -> Vec<PlannedStep> {
     let paths = &context.paths;
     let engine = Endpoint::of(&context.environment);
     let handoff = format!("write {}", paths.handoff().display());
-    let start = match systemd::state(agent::UNIT).await {
+    let start = match systemd::state(units::AGENT_UNIT).await {
         Ok(state) if state.is_active() => {
             let reason =
                 "it runs; start it again only if configuration, agent, environment or a secret changes";

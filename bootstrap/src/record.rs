@@ -14,10 +14,11 @@ pub(crate) struct Ended {
     pub(crate) required: bool,
 }
 
-/// Runs a step and measures it.
+/// Runs a step and measures it; `after` names the steps that it had to wait for.
 pub(crate) async fn timed<T>(
     clock: Clock,
     name: impl Into<String>,
+    after: &[&str],
     work: impl Future<Output = (Ending, T)>,
 ) -> (Ended, T) {
     let started_ms = clock.elapsed_ms();
@@ -26,7 +27,8 @@ pub(crate) async fn timed<T>(
     let name = name.into();
     // A problem names its object; beside the step's name that would be said twice.
     let reason = ending.reason.strip_prefix(&format!("{name}: ")).unwrap_or(&ending.reason).to_owned();
-    let step = Step { name, outcome: ending.outcome, reason, started_ms, duration_ms };
+    let after = after.iter().map(|name| (*name).to_owned()).collect();
+    let step = Step { name, outcome: ending.outcome, reason, started_ms, duration_ms, after };
     (Ended { step, ending, required: true }, found)
 }
 
@@ -63,11 +65,21 @@ impl Record {
     }
 
     /// Runs a step that yields nothing but its ending, and keeps it.
-    pub(crate) async fn step(&mut self, name: &str, work: impl Future<Output = Ending>) -> Outcome {
-        let (ended, ()) = timed(self.clock, name, async { (work.await, ()) }).await;
+    pub(crate) async fn step(
+        &mut self,
+        name: &str,
+        after: &[&str],
+        work: impl Future<Output = Ending>,
+    ) -> Outcome {
+        let (ended, ()) = timed(self.clock, name, after, async { (work.await, ()) }).await;
         let outcome = ended.step.outcome;
         self.add(ended);
         outcome
+    }
+
+    /// Names of the steps so far: what comes next may have had to wait for all of them.
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.findings.steps.iter().map(|step| step.name.clone()).collect()
     }
 
     /// Something required is missing.

@@ -2,9 +2,11 @@
 //!
 //! The configuration was checked before anything is changed. The lock comes before the first change. User data that is
 //! wrong is a problem of a node that goes on with the installed configuration, and the exit code in the end. Who the
-//! instance is comes before everything that node.toml may say by `${…}`. Volumes, secrets, Docker and the agent need
-//! only that and run side by side. Units come after the agent has brought them, the handoff before the agent reads it,
-//! the agent's start last. A failed step fails the run, but every step that can still be done is done: the machine ends
+//! instance is comes before everything that node.toml may say by `${…}`. The configuration file comes next: whether a
+//! version of the agent that refused it is tried again depends on what is installed. Volumes, secrets, Docker and the
+//! agent need only these and run side by side; units come as soon as the agent has brought them. The handoff comes
+//! before the agent reads it, the agent's start last. A failed step fails the run, but every step that can still be
+//! done is done: the machine ends
 //! reachable, with its reasons.
 //!
 //! Without an identity (no metadata service, and no handoff of this boot to know it from) there are no settings: an
@@ -17,12 +19,13 @@ use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
 use crate::step::{Ending, Fault, table};
-use crate::{Context, handoff, lock, metadata, units};
+use crate::{Context, chain, handoff, lock, metadata, units};
 use node::config::{Mistakes, Settings};
 use node::exit;
 use node::fault::with_hint;
 use node::handoff::Outcome;
 use node::identity::Facts;
+use node::problem::Problem;
 use std::sync::Arc;
 use tracing::Level;
 
@@ -52,11 +55,13 @@ pub(crate) async fn run(context: &Arc<Context>, configuration: Configuration) ->
     if let Some(refused) = refused {
         context.log.plain(Level::ERROR, &refused.lines);
     }
-    let installed =
-        record.step("configuration", async { configuration.install(paths, settings.is_some()) }).await;
-    let prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
+    let installed = record
+        .step("configuration", &["metadata"], async { configuration.install(paths, settings.is_some()) })
+        .await;
+    let mut prepared = prepare(context, settings.as_ref(), facts.as_ref(), &mut record).await;
+    prepared.changed |= installed == Outcome::Done;
     record.findings.identity = facts;
-    let code = finish(context, prepared, installed == Outcome::Done, record).await;
+    let code = finish(context, prepared, record).await;
     if refused.is_some() { exit::INVALID_CONFIGURATION } else { code }
 }
 
@@ -66,7 +71,7 @@ async fn identify(
     record: &mut Record,
 ) -> Option<Facts> {
     let (paths, tags) = (&context.paths, configuration.tags());
-    let (asked, facts) = timed(context.clock, "metadata", async {
+    let (asked, facts) = timed(context.clock, "metadata", &[], async {
         let in_vain = configuration.asked_in_vain();
         let (facts, ending) = metadata::run(paths, &context.imds, &tags, in_vain).await;
         (ending, facts)
@@ -91,35 +96,65 @@ async fn prepare(
     if let (Some(settings), Some(facts)) = (settings, facts) {
         return prepare::run(context, settings, &facts.region, record).await;
     }
+    let after = ["configuration"];
     let reason = "it is not known which instance this is";
     for step in ["volumes", "secrets", "docker"] {
-        record.step(step, async { Ending::skipped(reason) }).await;
+        record.step(step, &after, async { Ending::skipped(reason) }).await;
     }
-    Prepared::default()
+    let (units, unit) = prepare::units_step(context, &after).await;
+    record.add(units);
+    Prepared { unit, ..Prepared::default() }
 }
 
-/// Units, handoff, start of the agent, report.
-async fn finish(context: &Context, prepared: Prepared, configured: bool, mut record: Record) -> u8 {
+/// Handoff, start of the agent, report.
+async fn finish(context: &Context, prepared: Prepared, mut record: Record) -> u8 {
     let Context { paths, clock, environment, .. } = context;
-    let engine = Endpoint::of(environment);
-    record.step("units", units::run(paths, &engine, prepared.agent.units)).await;
-    let mut changed = configured || prepared.agent.program || prepared.agent.units || prepared.secrets;
-    let written = hand_over(context, &record);
-    changed |= written.outcome == Outcome::Done;
-    record.step("handoff", async { written }).await;
+    let Prepared { agent: changes, unit, changed } = prepared;
+    let before = record.names();
+    let before: Vec<&str> = before.iter().map(String::as_str).collect();
+    let written = async { hand_over(context, &record) };
+    let (written, ()) = timed(*clock, "handoff", &before, async { (written.await, ()) }).await;
+    let changed = changed || changes.program || changes.units || written.step.outcome == Outcome::Done;
+    record.add(written);
+    let mut told = None;
     let start = async {
-        if agent::is_installed(paths) {
-            agent::start(clock, changed).await
-        } else {
-            Ending::skipped("the agent is not installed")
+        match changes.trial {
+            Some(trial) => {
+                let engine = Endpoint::of(environment);
+                let tell = |faults: &[Fault]| told = Some(tell(context, &record, faults));
+                agent::start_on_trial(paths, clock, &engine, trial, tell).await
+            }
+            None if agent::is_installed(paths) => agent::start(clock, changed, unit).await,
+            None => Ending::skipped("the agent is not installed"),
         }
     };
-    record.step("start agent", start).await;
+    let (started, ()) = timed(*clock, "start agent", &["handoff"], async { (start.await, ()) }).await;
+    if let Some(problems) = told {
+        record.findings.problems = problems;
+        // The first is that of the step itself, which is added with it.
+        record.findings.problems.retain(|problem| {
+            Some(&problem.message) != started.ending.fault.as_ref().map(|fault| &fault.message)
+        });
+    }
+    record.add(started);
     // Once more, with the steps that came after: agentctl shows them all.
     if let Err(error) = handoff::write(paths, clock, &record.findings) {
         tracing::error!("cannot write {}: {error}", paths.handoff().display());
     }
     report(context, &record)
+}
+
+/// Hands over anew, because the version before is put back: with what is wrong now, without what was wrong with the
+/// units of the version that is gone. The problems as they are then.
+fn tell(context: &Context, record: &Record, faults: &[Fault]) -> Vec<Problem> {
+    let Context { paths, clock, .. } = context;
+    let mut findings = record.findings.clone();
+    findings.problems.retain(|problem| problem.code != units::RELOAD_PUT_OFF);
+    findings.problems.extend(faults.iter().map(|fault| fault.problem(clock.now())));
+    if let Err(error) = handoff::write(paths, clock, &findings) {
+        tracing::error!("cannot write {}: {error}", paths.handoff().display());
+    }
+    findings.problems
 }
 
 /// Done when the agent has to be started anew because of it: the document itself is different every time.
@@ -143,7 +178,10 @@ fn hand_over(context: &Context, record: &Record) -> Ending {
 fn report(context: &Context, record: &Record) -> u8 {
     let mut steps = record.findings.steps.clone();
     steps.sort_by_key(|step| step.started_ms);
-    context.log.plain(Level::INFO, &table(&steps));
+    let chain = chain::longest(&steps);
+    let mut lines = table(&steps, &chain);
+    lines.push(chain::sentence(&chain, context.clock.elapsed_ms()));
+    context.log.plain(Level::INFO, &lines);
     let seconds = context.clock.elapsed().as_secs_f64();
     if record.has_failed() {
         tracing::error!(

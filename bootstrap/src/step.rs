@@ -115,14 +115,15 @@ fn outcome_word(outcome: Outcome) -> &'static str {
     }
 }
 
-/// The report as a person reads it, one line a step, headings first.
-pub(crate) fn table(steps: &[Step]) -> Vec<String> {
+/// The report as a person reads it, one line a step, headings first; the steps of the longest chain carry a star.
+pub(crate) fn table(steps: &[Step], chain: &[&Step]) -> Vec<String> {
     let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0).max("step".len());
-    let heading = format!("{:width$}  {:9}  {:>9}  {:>9}  reason", "step", "outcome", "start", "duration");
+    let heading = format!("  {:width$}  {:9}  {:>9}  {:>9}  reason", "step", "outcome", "start", "duration");
     let rows = steps.iter().map(|step| {
-        let Step { name, outcome, reason, started_ms, duration_ms } = step;
+        let Step { name, outcome, reason, started_ms, duration_ms, .. } = step;
         let outcome = outcome_word(*outcome);
-        format!("{name:width$}  {outcome:9}  {started_ms:>6} ms  {duration_ms:>6} ms  {reason}")
+        let star = if chain.contains(&step) { '*' } else { ' ' };
+        format!("{star} {name:width$}  {outcome:9}  {started_ms:>6} ms  {duration_ms:>6} ms  {reason}")
     });
     std::iter::once(heading).chain(rows).collect()
 }
@@ -155,16 +156,17 @@ mod tests {
             reason: reason.to_owned(),
             started_ms: 3,
             duration_ms: 1200,
+            after: Vec::new(),
         };
         let steps = [
             step("docker", Outcome::Unchanged, "answers"),
             step("volume models", Outcome::Failed, "not attached"),
         ];
         assert_eq!(
-            table(&steps).join("\n"),
-            "step           outcome        start   duration  reason\n\
-             docker         unchanged       3 ms    1200 ms  answers\n\
-             volume models  FAILED          3 ms    1200 ms  not attached"
+            table(&steps, &[&steps[1]]).join("\n"),
+            "  step           outcome        start   duration  reason\n\
+             \x20 docker         unchanged       3 ms    1200 ms  answers\n\
+             * volume models  FAILED          3 ms    1200 ms  not attached"
         );
     }
 }

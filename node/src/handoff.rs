@@ -40,6 +40,9 @@ pub struct Handoff {
     pub secrets: Vec<Secret>,
     /// Every step in the order in which they started.
     pub steps: Vec<Step>,
+    /// Names of the steps whose durations made the run as long as it was, first to last.
+    #[serde(default)]
+    pub longest_chain: Vec<String>,
     /// What went wrong and still stands.
     pub problems: Vec<Problem>,
 }
@@ -110,4 +113,7 @@ pub struct Step {
     pub started_ms: u64,
     /// Its duration in milliseconds.
     pub duration_ms: u64,
+    /// Names of the steps that it waited for.
+    #[serde(default)]
+    pub after: Vec<String>,
 }

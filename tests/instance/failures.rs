@@ -7,10 +7,14 @@
 #![expect(clippy::disallowed_methods, reason = "looks at the instance's files and at the host")]
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be set, or a wait that ends, is a failed test")]
 
+#[path = "failures/agent_versions.rs"]
+mod agent_versions;
 #[path = "failures/bootstrap_again.rs"]
 mod bootstrap_again;
 #[path = "failures/configuration.rs"]
 mod configuration;
+#[path = "failures/docker.rs"]
+mod docker;
 #[path = "failures/engine.rs"]
 mod engine;
 #[path = "failures/left_behind.rs"]
@@ -25,6 +29,8 @@ mod ports;
 mod pulls;
 #[path = "failures/secrets.rs"]
 mod secrets;
+#[path = "failures/side_by_side.rs"]
+mod side_by_side;
 #[path = "failures/volumes.rs"]
 mod volumes;
 

@@ -3,10 +3,12 @@
 use crate::command::Invocation;
 use std::time::Duration;
 
-/// Downloads about 100 MB and unpacks them, behind another package manager that cloud-init may run.
+/// Downloads about 100 MB and unpacks them. One that is frozen ends here, with all that it has started.
 const DEADLINE: Duration = Duration::from_secs(900);
-/// How long apt-get waits for another holder of the package lock; dnf and yum wait by themselves.
-const APT_LOCK_TIMEOUT: &str = "DPkg::Lock::Timeout=300";
+/// apt-get waits so long for another holder of the package lock, then says who that is; it is tried again. dnf and yum
+/// wait by themselves. Without the last, `update` counts as done where nothing could be fetched.
+const APT_OPTIONS: [&str; 7] =
+    ["-o", "DPkg::Lock::Timeout=5", "-o", "Acquire::Retries=3", "-o", "APT::Update::Error-Mode=any", "-q"];
 
 /// What os-release says about the distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,35 +42,41 @@ impl Distribution {
     }
 }
 
-/// The commands, in order; `None` where the distribution has no Docker package of its own that is known here.
-pub(super) fn commands(distribution: &Distribution) -> Option<Vec<Invocation>> {
+/// How Docker comes onto a distribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Recipe {
+    /// In this order.
+    Commands(Vec<Invocation>),
+    /// It has none of its own in its repositories, only podman.
+    NotPackaged,
+    Unknown,
+}
+
+/// `has`: whether a program is installed.
+pub(super) fn recipe(distribution: &Distribution, has: impl Fn(&str) -> bool) -> Recipe {
     let run = |program: &str, arguments: &[&str]| {
         Invocation::new(program, DEADLINE).arguments(arguments.iter().copied())
     };
-    match (distribution.id.as_str(), distribution.version.as_str()) {
+    let apt = |arguments: &[&str]| run("apt-get", &[&APT_OPTIONS[..], arguments].concat());
+    // yum where dnf is missing: the same words.
+    let manager = if has("dnf") || !has("yum") { "dnf" } else { "yum" };
+    Recipe::Commands(match (distribution.id.as_str(), distribution.version.as_str()) {
         // Docker is in the extras of Amazon Linux 2, not in its core repository.
-        ("amzn", "2") => Some(vec![run("amazon-linux-extras", &["install", "-y", "docker"])]),
-        ("amzn", _) => Some(vec![run("dnf", &["install", "-y", "docker"])]),
-        ("fedora", _) => Some(vec![run("dnf", &["install", "-y", "moby-engine"])]),
-        (id, _) if is_debian(id, distribution) => Some(vec![
-            run("apt-get", &["-o", APT_LOCK_TIMEOUT, "-o", "Acquire::Retries=3", "-q", "update"]),
-            run(
-                "apt-get",
-                &[
-                    "-o",
-                    APT_LOCK_TIMEOUT,
-                    "-o",
-                    "Acquire::Retries=3",
-                    "-q",
-                    "-y",
-                    "--no-install-recommends",
-                    "install",
-                    "docker.io",
-                ],
-            ),
-        ]),
-        _ => None,
-    }
+        ("amzn", "2") if has("amazon-linux-extras") => {
+            vec![run("amazon-linux-extras", &["install", "-y", "docker"])]
+        }
+        ("amzn", _) => vec![run(manager, &["install", "-y", "docker"])],
+        ("fedora", _) => vec![run(manager, &["install", "-y", "moby-engine"])],
+        (id, _) if is_debian(id, distribution) => {
+            vec![apt(&["update"]), apt(&["-y", "--no-install-recommends", "install", "docker.io"])]
+        }
+        _ if ["rhel", "centos"].iter().any(|name| is_like(distribution, name)) => return Recipe::NotPackaged,
+        _ => return Recipe::Unknown,
+    })
+}
+
+fn is_like(distribution: &Distribution, name: &str) -> bool {
+    distribution.id == name || distribution.like.iter().any(|like| like == name)
 }
 
 fn is_debian(id: &str, distribution: &Distribution) -> bool {
@@ -88,35 +96,48 @@ mod tests {
         VERSION=\"22.04.5 LTS (Jammy Jellyfish)\"\nVERSION_CODENAME=jammy\nID=ubuntu\nID_LIKE=debian\n";
     const DEBIAN_12: &str = "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\n\
         VERSION_ID=\"12\"\nVERSION=\"12 (bookworm)\"\nVERSION_CODENAME=bookworm\nID=debian\n";
+    const FEDORA_41: &str = "NAME=\"Fedora Linux\"\nID=fedora\nVERSION_ID=41\n";
     const ROCKY_9: &str =
         "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n";
-    const APT_INSTALL: &str = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q -y \
-        --no-install-recommends install docker.io";
-    const APT_UPDATE: &str = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q update";
+    const APT_INSTALL: &str = "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o \
+        APT::Update::Error-Mode=any -q -y --no-install-recommends install docker.io";
+    const APT_UPDATE: &str =
+        "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o APT::Update::Error-Mode=any -q update";
 
     #[test]
     fn every_recorded_distribution_has_its_commands() {
-        let table: [(&str, &str, Option<&[&str]>); 6] = [
-            (AMAZON_2, "amzn 2", Some(&["amazon-linux-extras install -y docker"])),
-            (AMAZON_2023, "amzn 2023", Some(&["dnf install -y docker"])),
-            (UBUNTU_22, "ubuntu 22.04", Some(&[APT_UPDATE, APT_INSTALL])),
-            (DEBIAN_12, "debian 12", Some(&[APT_UPDATE, APT_INSTALL])),
-            (ROCKY_9, "rocky 9.4", None),
-            ("", "an unknown distribution", None),
+        type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
+        let table: [Row; 7] = [
+            (AMAZON_2, "amzn 2", &["yum", "amazon-linux-extras"], &["amazon-linux-extras install -y docker"]),
+            (AMAZON_2, "amzn 2", &["yum"], &["yum install -y docker"]),
+            (AMAZON_2023, "amzn 2023", &["dnf", "yum"], &["dnf install -y docker"]),
+            (AMAZON_2023, "amzn 2023", &["yum"], &["yum install -y docker"]),
+            (FEDORA_41, "fedora 41", &["dnf"], &["dnf install -y moby-engine"]),
+            (UBUNTU_22, "ubuntu 22.04", &["apt-get"], &[APT_UPDATE, APT_INSTALL]),
+            (DEBIAN_12, "debian 12", &["apt-get"], &[APT_UPDATE, APT_INSTALL]),
         ];
-        for (text, name, expected) in table {
+        for (text, name, programs, expected) in table {
             let distribution = Distribution::parse(text);
             assert_eq!(distribution.name(), name);
-            let commands = commands(&distribution);
-            let shown: Option<Vec<String>> =
-                commands.map(|commands| commands.iter().map(ToString::to_string).collect());
-            assert_eq!(
-                shown.as_deref(),
-                expected
-                    .map(|lines| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>())
-                    .as_deref(),
-                "{name}"
-            );
+            let Recipe::Commands(commands) = recipe(&distribution, |program| programs.contains(&program))
+            else {
+                panic!("{name} has none")
+            };
+            let shown: Vec<String> = commands.iter().map(ToString::to_string).collect();
+            assert_eq!(shown, expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_distribution_without_a_package_is_told_from_an_unknown_one() {
+        for (text, expected) in [
+            (ROCKY_9, Recipe::NotPackaged),
+            ("ID=\"rhel\"\nID_LIKE=\"fedora\"\n", Recipe::NotPackaged),
+            ("ID=nixos", Recipe::Unknown),
+            ("", Recipe::Unknown),
+        ] {
+            assert_eq!(recipe(&Distribution::parse(text), |_| true), expected, "{text}");
+        }
+        assert_eq!(Distribution::parse("").name(), "an unknown distribution");
     }
 }

@@ -51,6 +51,8 @@ pub struct Stage {
     pub cloud: LocalCloud,
     registry: RegistryBackend,
     description: Description,
+    /// What the file server serves: links to what `make dist` wrote, and what was published.
+    files: tempfile::TempDir,
     base: Base,
     dist: PathBuf,
     sample: Vec<u8>,
@@ -58,7 +60,8 @@ pub struct Stage {
 }
 
 /// The workspace's root.
-fn workspace() -> PathBuf {
+#[must_use]
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
@@ -85,7 +88,8 @@ impl Stage {
         // After the move: threads belong to the network in which they were started.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let registry = RegistryBackend::start()?;
-        let cloud = runtime.block_on(LocalCloud::start(config(&dist, registry.url())))?;
+        let files = served(&dist, &base)?;
+        let cloud = runtime.block_on(LocalCloud::start(config(files.path(), registry.url())))?;
         let volume = blank_volume(&base)?;
         let description = describe(&cloud, &volume);
         let (instance, more_volumes) = (None, Vec::new());
@@ -96,6 +100,7 @@ impl Stage {
             cloud,
             registry,
             description,
+            files,
             base,
             dist,
             sample,
@@ -115,6 +120,17 @@ impl Stage {
         self.cloud.state().block_devices.insert(format!("ebs{mappings}"), format!("sd{name}"));
         self.more_volumes.push(volume);
         Ok(&self.more_volumes[mappings - 2])
+    }
+
+    /// Takes the instance down and puts a blank volume in the place of the first one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn renew_volume(&mut self) -> Result<(), Box<dyn Error>> {
+        self.instance = None;
+        self.volume = blank_volume(&self.base)?;
+        self.description.volumes = vec![self.volume.device().to_owned()];
+        Ok(())
     }
 
     /// What the next boot is made of.
@@ -176,6 +192,17 @@ impl Stage {
         let name = tarball(&self.dist);
         let sum = sha256(&self.dist.join(&name));
         format!("[agent]\nurl = \"{}/{name}\"\nsha256 = \"{sum}\"\n", self.cloud.files_url())
+    }
+
+    /// Serves a release tarball under that name, and returns the `[agent]` section that fetches it.
+    ///
+    /// # Errors
+    /// Why it could not be written.
+    pub fn publish(&self, name: &str, tarball: &[u8]) -> Result<String, Box<dyn Error>> {
+        let place = self.files.path().join(name);
+        fs::write(&place, tarball)?;
+        let (url, sum) = (self.cloud.files_url(), sha256(&place));
+        Ok(format!("[agent]\nurl = \"{url}/{name}\"\nsha256 = \"{sum}\"\n"))
     }
 
     /// The user data of packaging/cloud-init with `node_toml` in place of its own, from the stage's file server.
@@ -320,7 +347,21 @@ impl Stage {
     }
 }
 
-fn config(dist: &Path, backend: &str) -> Config {
+fn served(dist: &Path, base: &Base) -> std::io::Result<tempfile::TempDir> {
+    fs::create_dir_all(base.runs())?;
+    // By a name that a later run recognises as left behind.
+    let prefix = format!("{}-", crate::instance::next_name("files"));
+    let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(base.runs())?;
+    for entry in fs::read_dir(dist)?.flatten() {
+        std::os::unix::fs::symlink(
+            dist.canonicalize()?.join(entry.file_name()),
+            folder.path().join(entry.file_name()),
+        )?;
+    }
+    Ok(folder)
+}
+
+fn config(files: &Path, backend: &str) -> Config {
     let outside = |port: u16| bind(OUTSIDE_ADDRESS, port);
     let keys = [("SECRET_KEY", MARKED_VALUE), ("GOOGLE_CLIENT_ID", "marked-5e1f3c-client-id")];
     let keys = keys.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -335,7 +376,7 @@ fn config(dist: &Path, backend: &str) -> Config {
         // By address, for a root in which no name resolves.
         registry_names: vec![OUTSIDE_ADDRESS.to_owned()],
         registry_backend: Some(backend.to_owned()),
-        files: Some((outside(FILES_PORT), dist.to_owned())),
+        files: Some((outside(FILES_PORT), files.to_owned())),
         control: None,
         initial,
         ..Config::default()

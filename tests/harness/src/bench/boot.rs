@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "it tells how long things took")]
 
+use super::report::Report;
 use super::samples::{Row, Samples};
 use super::{BOOT_DEADLINE, image, node_toml};
 use crate::stage::{REGISTRY, Stage};
@@ -17,25 +18,12 @@ const STARTED: &str = "var/lib/cloud/started";
 /// What `times` of the shell printed before and after bootstrap.
 const TIMES: &str = "var/lib/cloud/times";
 const NOTHING_TO_DO_RUNS: usize = 5;
-/// Steps that are our own work; the others wait for AWS, mkfs, Docker, a download or systemd.
-const OWN_STEPS: [&str; 3] = ["configuration", "units", "handoff"];
-
 /// What was measured of our boot, milliseconds.
 pub(super) struct Boot {
     answers: f64,
-    wall: f64,
-    sum: f64,
-    chain: f64,
-    chain_names: Vec<String>,
-    own: f64,
+    report: Report,
     processor: f64,
     nothing_to_do: Samples,
-}
-
-struct Step {
-    name: String,
-    start: f64,
-    end: f64,
 }
 
 /// Boots the blank instance and measures it.
@@ -55,10 +43,8 @@ pub(super) fn ours(stage: &mut Stage) -> Result<Boot, Box<dyn Error>> {
     })?;
     let text = stage.instance().run(["cat", "/run/node-agent/handoff.json"]).expect_success();
     let handoff: Value = serde_json::from_str(&text)?;
-    let mut boot = of_handoff(&handoff, answers)?;
-    boot.processor = processor(stage)?;
-    boot.nothing_to_do = nothing_to_do(stage)?;
-    Ok(boot)
+    let report = Report::read(&handoff)?;
+    Ok(Boot { answers, report, processor: processor(stage)?, nothing_to_do: nothing_to_do(stage)? })
 }
 
 /// CPU time of bootstrap and of the programs that it ran and waited for.
@@ -80,55 +66,6 @@ fn cpu(line: &str) -> f64 {
     line.split_whitespace().map(|text| part(text).unwrap_or(f64::NAN)).sum()
 }
 
-fn of_handoff(handoff: &Value, answers: f64) -> Result<Boot, String> {
-    let moment = |name: &str| {
-        let text = handoff[name].as_str().unwrap_or_default();
-        text.parse::<jiff::Timestamp>().map_err(|error| format!("{name} of the handoff: {error}"))
-    };
-    let wall = moment("finished_at")?.duration_since(moment("started_at")?).as_secs_f64() * 1000.0;
-    let steps: Vec<Step> = handoff["steps"].as_array().into_iter().flatten().map(step).collect();
-    let sum = steps.iter().map(|step| step.end - step.start).sum();
-    let chain = longest_chain(&steps);
-    let length = |steps: &[&Step]| steps.iter().map(|step| step.end - step.start).sum::<f64>();
-    let waits: Vec<&Step> =
-        chain.iter().copied().filter(|step| !OWN_STEPS.contains(&step.name.as_str())).collect();
-    let name = |step: &&Step| format!("{} {:.0}", step.name, step.end - step.start);
-    Ok(Boot {
-        answers,
-        wall,
-        sum,
-        chain: length(&chain),
-        chain_names: chain.iter().map(name).collect(),
-        own: wall - length(&waits),
-        processor: f64::NAN,
-        nothing_to_do: Samples::default(),
-    })
-}
-
-fn step(value: &Value) -> Step {
-    let number = |name: &str| value[name].as_f64().unwrap_or(f64::NAN);
-    let start = number("started_ms");
-    let name = value["name"].as_str().unwrap_or_default().to_owned();
-    Step { name, start, end: start + number("duration_ms") }
-}
-
-/// Back from the step that ended last: before each, the step that had ended last when it began.
-fn longest_chain(steps: &[Step]) -> Vec<&Step> {
-    let last_before = |moment: f64| {
-        // Times are whole milliseconds, rounded down.
-        let before = steps.iter().filter(|step| step.end <= moment + 1.0 && step.start < moment);
-        before.max_by(|one, other| one.end.total_cmp(&other.end))
-    };
-    let mut chain = Vec::new();
-    let mut next = steps.iter().max_by(|one, other| one.end.total_cmp(&other.end));
-    while let Some(step) = next {
-        chain.push(step);
-        next = last_before(step.start);
-    }
-    chain.reverse();
-    chain
-}
-
 /// `node-bootstrap run` where all is as wanted: nothing but looking, and the local cloud's answers.
 fn nothing_to_do(stage: &Stage) -> Result<Samples, Box<dyn Error>> {
     let script = format!(
@@ -144,23 +81,25 @@ fn nothing_to_do(stage: &Stage) -> Result<Samples, Box<dyn Error>> {
 
 impl Boot {
     pub(super) fn rows(&self) -> Vec<Row> {
-        let chain = self.chain_names.join(", ");
+        let Report { wall, chain, sum, .. } = &self.report;
+        let length = self.report.chain_length();
+        let names: Vec<String> = chain.iter().map(|(name, took)| format!("{name} {took:.0}")).collect();
         vec![
             Row::alone(
                 "bootstrap, first boot: wall",
                 "1.1 x longest chain",
-                format!("{:.0} ms = {:.2} x chain", self.wall, self.wall / self.chain),
+                format!("{wall:.0} ms = {:.2} x chain", wall / length),
             ),
             Row::alone(
                 "bootstrap, first boot: longest chain (ms)",
                 "-",
-                format!("{:.0} ms: {chain}", self.chain),
+                format!("{length:.0} ms: {}", names.join(", ")),
             ),
-            Row::alone("bootstrap, first boot: sum of all steps", "-", format!("{:.0} ms", self.sum)),
+            Row::alone("bootstrap, first boot: sum of all steps", "-", format!("{sum:.0} ms")),
             Row::alone(
                 "bootstrap, first boot: wall without the chain's waits",
                 "100 ms",
-                format!("{:.0} ms", self.own),
+                format!("{:.0} ms", wall - self.report.waits()),
             ),
             Row::alone(
                 "bootstrap, first boot: CPU, with the programs it runs",
@@ -220,23 +159,6 @@ fn until_it_answers(stage: &Stage) -> Result<f64, Box<dyn Error>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn step(name: &str, start: f64, end: f64) -> Step {
-        Step { name: name.to_owned(), start, end }
-    }
-
-    #[test]
-    fn the_chain_goes_through_the_longest_of_the_steps_that_ran_side_by_side() {
-        let steps = [
-            step("metadata", 0.0, 6.0),
-            step("volume", 7.0, 300.0),
-            step("agent", 7.0, 500.0),
-            step("docker", 7.0, 20.0),
-            step("units", 500.0, 700.0),
-        ];
-        let names: Vec<&str> = longest_chain(&steps).iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["metadata", "agent", "units"]);
-    }
 
     #[test]
     fn the_times_of_both_shells_are_read() {

@@ -8,7 +8,16 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     instance::sweep_on_signal(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/instance/run"));
-    match bench::run() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let measured = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => bench::run(),
+        ["boots"] => bench::run_boots(),
+        _ => {
+            eprintln!("usage: bench [boots]");
+            return ExitCode::from(2);
+        }
+    };
+    match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("the measurement failed: {error}");

@@ -3,6 +3,7 @@
 //! In: the cache directory. Out: a directory tree that instances lay an overlay on and never change.
 
 use super::run_on_host;
+use sha2::{Digest, Sha256};
 use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Changing the recipe changes the number, and the old image is not taken for the new one.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 const RELEASE: &str = "bookworm";
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// In debootstrap's first stage: what has no virtual dependency.
@@ -18,6 +19,9 @@ const FIRST_PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,curl,ipr
                               xfsprogs,e2fsprogs,procps,libsystemd0";
 /// By apt-get afterwards.
 const LATER_PACKAGES: [&str; 1] = ["docker.io"];
+
+/// Inside the image: what apt-get fetched for [`LATER_PACKAGES`], as a repository that needs no network.
+pub const PACKAGES: &str = "/opt/packages";
 
 /// Where the image is and instances run.
 #[derive(Debug, Clone)]
@@ -64,6 +68,7 @@ impl Base {
         }
         stage("download and unpack Debian (about a minute)", &|| debootstrap(&unfinished, &log))?;
         stage("install Docker into it", &|| install_packages(&unfinished, &log))?;
+        stage("keep its packages as a repository", &|| keep_packages(&unfinished))?;
         stage("units of the instance", &|| write_units(&unfinished))?;
         stage("keep it for the next time", &|| fs::rename(&unfinished, base.root()))?;
         Ok(base)
@@ -116,8 +121,32 @@ fn install_packages(root: &Path, log: &Path) -> io::Result<()> {
     };
     apt(&["update"])?;
     apt(&[&["install", "--yes", "--no-install-recommends"][..], &LATER_PACKAGES].concat())?;
-    apt(&["clean"])?;
     fs::remove_file(root.join("usr/sbin/policy-rc.d"))
+}
+
+/// A flat repository, as sources.list(5) has it: the packages and an index of them.
+fn keep_packages(root: &Path) -> io::Result<()> {
+    let folder = root.join(PACKAGES.trim_start_matches('/'));
+    fs::create_dir_all(&folder)?;
+    let mut index = String::new();
+    for entry in fs::read_dir(root.join("var/cache/apt/archives"))? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.ends_with(".deb") {
+            continue;
+        }
+        let place = folder.join(&name);
+        fs::rename(entry.path(), &place)?;
+        let control = Command::new("dpkg-deb").arg("--field").arg(&place).output()?;
+        let bytes = fs::read(&place)?;
+        let sum: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let control = String::from_utf8_lossy(&control.stdout).trim_end().to_owned();
+        index.push_str(&format!("{control}\nFilename: ./{name}\nSize: {}\nSHA256: {sum}\n\n", bytes.len()));
+    }
+    if !index.contains("Package: docker.io\n") {
+        return Err(io::Error::other("apt-get has kept no package of docker.io"));
+    }
+    fs::write(folder.join("Packages"), index)
 }
 
 fn write_units(root: &Path) -> io::Result<()> {

@@ -12,7 +12,7 @@ mod leftovers;
 mod network;
 mod volume;
 
-pub use base::{Base, BaseError};
+pub use base::{Base, BaseError, PACKAGES};
 pub use leftovers::{is_gone, sweep, sweep_on_signal};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;

@@ -57,6 +57,11 @@ pub enum FaultKind {
         /// Bytes that arrive.
         after_bytes: usize,
     },
+    /// The true answer, no faster than this.
+    Rate {
+        /// Bytes of the body in a second.
+        bytes_per_second: u64,
+    },
 }
 
 /// A rule: which requests, and what goes wrong with them.

@@ -152,6 +152,9 @@ async fn spoiled(
         Some(FaultKind::Stall { after_bytes }) => {
             Ok(cut(respond(cloud, door, subject, request).await, after_bytes, false))
         }
+        Some(FaultKind::Rate { bytes_per_second }) => {
+            Ok(slowly(respond(cloud, door, subject, request).await, bytes_per_second))
+        }
     }
 }
 
@@ -179,6 +182,33 @@ fn throttled(service: &str) -> Response {
 
 /// Lets only the first bytes of a body through; after them the connection
 /// breaks, or nothing comes any more. The promised length stays.
+/// The body in small parts, each when its time has come; a late one does not make the next one late.
+fn slowly(response: Response, bytes_per_second: u64) -> Response {
+    const PART: usize = 64 << 10;
+    let (mut parts, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let started = tokio::time::Instant::now();
+    let small = body.into_data_stream().flat_map(|chunk| {
+        let mut left = chunk.unwrap_or_default();
+        let pieces = std::iter::from_fn(move || {
+            let piece = left.split_to(left.len().min(PART));
+            (!piece.is_empty()).then_some(piece)
+        });
+        futures_util::stream::iter(pieces)
+    });
+    let timed = small.scan(0_u64, move |sent, piece| {
+        *sent += piece.len() as u64;
+        let due = started + Duration::from_micros(sent.saturating_mul(1_000_000) / bytes_per_second.max(1));
+        async move {
+            tokio::time::sleep_until(due).await;
+            Some(Ok::<Bytes, Dropped>(piece))
+        }
+    });
+    Response::from_parts(parts, Body::from_stream(timed))
+}
+
 fn cut(response: Response, after_bytes: usize, then_break: bool) -> Response {
     let (mut parts, body) = response.into_parts();
     if let Some(length) = body.size_hint().exact() {
