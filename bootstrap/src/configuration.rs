@@ -2,6 +2,7 @@
 //!
 //! With `--config` the given text takes the place of the installed file; the drop-ins of node.d stay in force.
 
+use crate::outdated;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use node::config::{Draft, LoadError, Source};
 use node::files;
@@ -93,13 +94,16 @@ impl Configuration {
         let installed = fs::read(&path).ok();
         match self.plan(installed.as_deref()) {
             Plan::Keep(reason) => Ending::unchanged(reason),
-            Plan::Install { text, reason } => match files::replace(&path, text.as_bytes(), MODE) {
-                Ok(()) => Ending::done(reason),
-                Err(error) => {
-                    let message = format!("cannot write {}: {error}", path.display());
-                    Ending::failed(Fault::new("configuration_not_installed", message, None))
+            Plan::Install { text, reason } => {
+                outdated::note(paths);
+                match files::replace(&path, text.as_bytes(), MODE) {
+                    Ok(()) => Ending::done(reason),
+                    Err(error) => {
+                        let message = format!("cannot write {}: {error}", path.display());
+                        Ending::failed(Fault::new("configuration_not_installed", message, None))
+                    }
                 }
-            },
+            }
         }
     }
 }

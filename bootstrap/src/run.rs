@@ -16,7 +16,7 @@ use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
 use crate::step::{Ending, Fault, table};
-use crate::{Context, handoff, lock, metadata, units};
+use crate::{Context, handoff, lock, metadata, outdated, units};
 use node::config::{Mistakes, Settings};
 use node::exit;
 use node::fault::with_hint;
@@ -85,7 +85,7 @@ async fn finish(context: &Context, prepared: Prepared, configured: bool, mut rec
     record.step("units", units::run(paths, &engine, prepared.agent.units)).await;
     let mut changed = configured || prepared.agent.program || prepared.agent.units || prepared.secrets;
     let written = hand_over(context, &record);
-    changed |= written.outcome == Outcome::Done;
+    changed |= written.outcome == Outcome::Done || outdated::is_noted(paths);
     record.step("handoff", async { written }).await;
     let start = async {
         if agent::is_installed(paths) {
@@ -94,7 +94,9 @@ async fn finish(context: &Context, prepared: Prepared, configured: bool, mut rec
             Ending::skipped("the agent is not installed")
         }
     };
-    record.step("start agent", start).await;
+    if record.step("start agent", start).await == Outcome::Done {
+        outdated::forget(paths);
+    }
     // Once more, with the steps that came after: agentctl shows them all.
     if let Err(error) = handoff::write(paths, clock, &record.findings) {
         tracing::error!("cannot write {}: {error}", paths.handoff().display());

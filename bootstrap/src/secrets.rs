@@ -1,6 +1,7 @@
 //! Secrets: fetched side by side, written to tmpfs. A failed refresh keeps the last good version of this boot.
 
 use crate::clock::Clock;
+use crate::outdated;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use nix::mount::{MsFlags, mount};
 use node::cloud::secrets_manager::SecretsManager;
@@ -69,6 +70,9 @@ pub(crate) async fn run(
         version_id: Some(value.version_id.clone()),
         fetched_at: Some(value.fetched_at),
     };
+    if !matches!(store.current(name), Ok(Some(current)) if current.version_id == value.version_id) {
+        outdated::note(paths);
+    }
     match store.write(&value) {
         Ok(true) => (Ending::done(format!("fetched version {}", value.version_id)), described),
         Ok(false) => (Ending::unchanged(format!("version {} is current", value.version_id)), described),

@@ -9,6 +9,7 @@ mod unpack;
 
 pub(crate) use start::{UNIT, start};
 
+use crate::outdated;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use fetch::FetchError;
 use node::config::settings::AgentArtifact;
@@ -91,6 +92,11 @@ fn record_path(paths: &Paths) -> PathBuf {
     paths.state().join("artifact.json")
 }
 
+/// The tarball, for as long as it takes to fetch and install it.
+fn download_path(paths: &Paths) -> PathBuf {
+    paths.state().join("agent.tar.gz.part")
+}
+
 fn observe(paths: &Paths) -> Observed {
     let record =
         fs::read(record_path(paths)).ok().and_then(|bytes| serde_json::from_slice::<Record>(&bytes).ok());
@@ -134,7 +140,11 @@ pub(crate) fn preview(paths: &Paths, artifact: Option<&AgentArtifact>) -> Planne
 /// Gets the agent onto the node.
 pub(crate) async fn run(paths: &Paths, artifact: Option<&AgentArtifact>) -> (Ending, Changes) {
     let artifact = match plan(&observe(paths), artifact) {
-        Plan::Keep(reason) => return (Ending::unchanged(reason), Changes::default()),
+        Plan::Keep(reason) => {
+            // A run that was killed after it had installed leaves its download.
+            let _ = fs::remove_file(download_path(paths));
+            return (Ending::unchanged(reason), Changes::default());
+        }
         Plan::Refuse(fault) => return (Ending::failed(fault), Changes::default()),
         Plan::Fetch(artifact) => artifact,
     };
@@ -158,7 +168,7 @@ async fn fetch_and_install(
     let state = paths.state();
     // The agent's history is nobody else's business: the mode of tmpfiles.d, which may not have run yet.
     DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(file_error("create", &state))?;
-    let download = state.join("agent.tar.gz.part");
+    let download = download_path(paths);
     fetch::fetch(artifact, &download).await?;
     let (paths, sha256) = (paths.clone(), artifact.sha256.clone());
     let installed = tokio::task::spawn_blocking(move || {
@@ -194,6 +204,7 @@ fn install_file(paths: &Paths, target: &Target, content: &[u8]) -> Result<bool, 
     if there.as_deref() == Some(content) {
         return Ok(false);
     }
+    outdated::note(paths);
     if let (Target::Program(name), Some(there)) = (target, there) {
         let previous = paths.at(PREVIOUS).join(name);
         files::replace(&previous, &there, target.mode()).map_err(file_error("keep the old", &previous))?;
@@ -231,6 +242,17 @@ mod tests {
         assert!(matches!(plan(&observe(&paths), Some(&artifact("bb"))), Plan::Fetch(_)));
         fs::remove_file(paths.at("/etc/systemd/system/node-agent.service")).unwrap();
         assert!(matches!(plan(&observe(&paths), Some(&artifact("aa"))), Plan::Fetch(_)));
+    }
+
+    #[tokio::test]
+    async fn a_download_of_a_run_that_was_killed_goes_when_all_is_installed() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        install(&paths, "aa", release("new")).unwrap();
+        files::replace(&download_path(&paths), b"tarball", 0o600).unwrap();
+        let (ending, changes) = run(&paths, Some(&artifact("aa"))).await;
+        assert_eq!((ending.fault, changes), (None, Changes::default()));
+        assert!(!download_path(&paths).exists());
     }
 
     #[test]
