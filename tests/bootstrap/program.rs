@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test panics with its story")]
 
+#[expect(dead_code, reason = "shared with the other suites, which use more of it")]
 mod world;
 
 use flate2::Compression;
