@@ -10,6 +10,7 @@ mod origin;
 
 pub(crate) use origin::{Asked, ask};
 
+use crate::outdated;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use crate::user_data::UserData;
 use node::config::{Draft, LoadError, Mistakes, Settings, Source};
@@ -246,13 +247,16 @@ impl Configuration {
         let path = paths.configuration();
         match plan(&self.origin, self.given.as_ref(), fs::read(&path).ok().as_deref()) {
             Plan::Keep(reason) => Ending::unchanged(reason),
-            Plan::Install { text, reason } => match files::replace(&path, text.as_bytes(), MODE) {
-                Ok(()) => Ending::done(reason),
-                Err(error) => {
-                    let message = format!("cannot write {}: {error}", path.display());
-                    Ending::failed(Fault::new("configuration_not_installed", message, None))
+            Plan::Install { text, reason } => {
+                outdated::note(paths);
+                match files::replace(&path, text.as_bytes(), MODE) {
+                    Ok(()) => Ending::done(reason),
+                    Err(error) => {
+                        let message = format!("cannot write {}: {error}", path.display());
+                        Ending::failed(Fault::new("configuration_not_installed", message, None))
+                    }
                 }
-            },
+            }
         }
     }
 }

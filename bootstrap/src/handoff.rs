@@ -3,6 +3,7 @@
 
 use crate::chain;
 use crate::clock::Clock;
+use crate::outdated;
 use node::environment::Environment;
 use node::files;
 use node::handoff::{Handoff, SCHEMA, Secret, Step, Volume};
@@ -65,7 +66,10 @@ pub(crate) fn write_environment(paths: &Paths, environment: &Environment) -> io:
     let text = environment.to_environment_file();
     match fs::read_to_string(&path) {
         Ok(there) if text.is_empty() || there == text => Ok(false),
-        _ => files::replace(&path, text.as_bytes(), MODE).map(|()| true),
+        _ => {
+            outdated::note(paths);
+            files::replace(&path, text.as_bytes(), MODE).map(|()| true)
+        }
     }
 }
 

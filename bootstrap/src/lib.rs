@@ -18,6 +18,7 @@ mod handoff;
 mod lock;
 mod log;
 mod metadata;
+mod outdated;
 mod prepare;
 mod preview;
 mod record;

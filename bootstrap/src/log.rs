@@ -98,13 +98,14 @@ impl Log {
 
 impl Places {
     fn write(&mut self, level: Level, stamped: &str, line: &str) {
+        // Each line in one write: a kill between two would leave a torn one, and the next run would write on behind it.
         let stderr = if self.stamp_stderr { stamped } else { line };
-        let _ = writeln!(std::io::stderr(), "{stderr}");
+        let _ = std::io::stderr().write_all(format!("{stderr}\n").as_bytes());
         if let Some(file) = &mut self.file {
-            let _ = writeln!(file, "{stamped}");
+            let _ = file.write_all(format!("{stamped}\n").as_bytes());
         }
         if let Some(console) = &mut self.console {
-            let _ = write!(console, "{IDENTIFIER}: {line}\r\n");
+            let _ = console.write_all(format!("{IDENTIFIER}: {line}\r\n").as_bytes());
         }
         if let Some(journal) = &self.journal {
             let _ = journal.send(&journal_record(level, line));

@@ -19,7 +19,7 @@ use crate::docker::socket::Endpoint;
 use crate::prepare::{self, Prepared};
 use crate::record::{Record, timed};
 use crate::step::{Ending, Fault, table};
-use crate::{Context, chain, handoff, lock, metadata, units};
+use crate::{Context, chain, handoff, lock, metadata, outdated, units};
 use node::config::{Mistakes, Settings};
 use node::exit;
 use node::fault::with_hint;
@@ -114,7 +114,11 @@ async fn finish(context: &Context, prepared: Prepared, mut record: Record) -> u8
     let before: Vec<&str> = before.iter().map(String::as_str).collect();
     let written = async { hand_over(context, &record) };
     let (written, ()) = timed(*clock, "handoff", &before, async { (written.await, ()) }).await;
-    let changed = changed || changes.program || changes.units || written.step.outcome == Outcome::Done;
+    let changed = changed
+        || changes.program
+        || changes.units
+        || written.step.outcome == Outcome::Done
+        || outdated::is_noted(paths);
     record.add(written);
     let mut told = None;
     let start = async {
@@ -135,6 +139,9 @@ async fn finish(context: &Context, prepared: Prepared, mut record: Record) -> u8
         record.findings.problems.retain(|problem| {
             Some(&problem.message) != started.ending.fault.as_ref().map(|fault| &fault.message)
         });
+    }
+    if started.step.outcome == Outcome::Done {
+        outdated::forget(paths);
     }
     record.add(started);
     // Once more, with the steps that came after: agentctl shows them all.

@@ -7,6 +7,7 @@
 //! mounted is known to the engine alone.
 
 use crate::clock::Clock;
+use crate::outdated;
 use crate::step::{Ending, Fault, Intent, PlannedStep};
 use nix::mount::{MsFlags, mount};
 use node::cloud::secrets_manager::SecretsManager;
@@ -75,6 +76,9 @@ pub(crate) async fn run(
         version_id: Some(value.version_id.clone()),
         fetched_at: Some(value.fetched_at),
     };
+    if !matches!(store.current(name), Ok(Some(current)) if current.version_id == value.version_id) {
+        outdated::note(paths);
+    }
     match store.write(&value) {
         Ok(true) => (Ending::done(format!("fetched version {}", value.version_id)), described),
         Ok(false) => (Ending::unchanged(format!("version {} is current", value.version_id)), described),

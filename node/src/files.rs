@@ -9,11 +9,14 @@ use std::path::Path;
 /// Whoever reads `path` at any time, also after a crash, sees the old content or the new one, whole.
 ///
 /// `mode` is the file's permission bits, set before any byte is written. The parent directory is created if missing.
+/// Temporary files of writers that were killed are removed.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("a path without a parent directory"))?;
     let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?;
     fs::create_dir_all(directory)?;
-    let temporary = directory.join(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let prefix = format!(".{}.", name.to_string_lossy());
+    let temporary = directory.join(format!("{prefix}{}", std::process::id()));
+    sweep(directory, &prefix);
     let written = write_synced(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // The error that matters is the first; a left-over temporary is replaced by the next write.
@@ -21,6 +24,18 @@ pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         return Err(error);
     }
     File::open(directory)?.sync_all()
+}
+
+/// Removes what writers of the same file left when they were killed. A temporary file ends in the number of the process
+/// that writes it; one that still lives may be at it now. What cannot be removed is in nobody's way.
+fn sweep(directory: &Path, prefix: &str) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let file_name = entry.file_name();
+        let writer = file_name.to_str().and_then(|name| name.strip_prefix(prefix)?.parse::<u32>().ok());
+        if writer.is_some_and(|writer| !Path::new("/proc").join(writer.to_string()).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -47,6 +62,21 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn temporaries_of_killed_writers_go_and_those_of_living_ones_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("node.toml");
+        // The first process lives as long as the machine; numbers end at 2^22 (proc(5), pid_max).
+        for left in [".node.toml.1", ".node.toml.4194305", ".other.toml.4194305", ".node.toml.new"] {
+            write_synced(&root.path().join(left), b"half", 0o600).unwrap();
+        }
+        replace(&path, b"new", 0o644).unwrap();
+        let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, [".node.toml.1", ".node.toml.new", ".other.toml.4194305", "node.toml"]);
     }
 
     #[test]

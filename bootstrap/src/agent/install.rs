@@ -9,6 +9,7 @@ use super::plan::PROGRAM;
 use super::unpack::{Release, Target};
 use super::version::{self, INSTALLED, TRIAL, Trial, Version};
 use super::{Changes, file_error};
+use crate::outdated;
 use node::files;
 use node::paths::Paths;
 use std::fs::{self, File};
@@ -33,7 +34,7 @@ pub(super) fn install(
     let mut changes = Changes::default();
     for (target, content) in &release.files {
         let path = paths.at(target.path());
-        changes.note(&path, replace(&path, content, target.mode())?);
+        changes.note(&path, replace(paths, &path, content, target.mode())?);
     }
     if let Some(trial) = &trial {
         let gone: Vec<String> =
@@ -125,7 +126,7 @@ pub(super) fn restore(paths: &Paths, trial: &Trial, times: Times) -> Result<Chan
     for file in &trial.old.files {
         let (from, to) = (kept(paths, file), paths.at(file));
         let content = fs::read(&from).map_err(file_error("read the old", &from))?;
-        let changed = replace(&to, &content, mode_of(&from))?;
+        let changed = replace(paths, &to, &content, mode_of(&from))?;
         changes.note(&to, changed);
         if changed && times == Times::Old {
             keep_time(&from, &to).map_err(file_error("date", &to))?;
@@ -161,10 +162,11 @@ fn remove_files(
 }
 
 /// Whether it was another content.
-fn replace(path: &Path, content: &[u8], mode: u32) -> Result<bool, InstallError> {
+fn replace(paths: &Paths, path: &Path, content: &[u8], mode: u32) -> Result<bool, InstallError> {
     if fs::read(path).is_ok_and(|there| there == content) {
         return Ok(false);
     }
+    outdated::note(paths);
     files::replace(path, content, mode).map_err(file_error("install", path))?;
     Ok(true)
 }
@@ -260,7 +262,7 @@ mod tests {
             let new = Version { sha256: "bb".to_owned(), name: wanted.name.clone(), files: listed };
             let trial = begin_trial(&paths, &new, installed(&paths), &wanted).unwrap().unwrap();
             for (target, content) in wanted.files.iter().take(replaced) {
-                replace(&paths.at(target.path()), content, target.mode()).unwrap();
+                replace(&paths, &paths.at(target.path()), content, target.mode()).unwrap();
             }
             restore(&paths, &trial, Times::New).unwrap();
             assert_eq!(node(&paths), before, "cut off after {replaced} files");

@@ -22,7 +22,7 @@ use plan::{Observed, PROGRAM, Plan};
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use unpack::UnpackError;
 use version::{INSTALLED, REFUSED, TRIAL, Trial, Version};
 
@@ -72,6 +72,11 @@ impl Hint for InstallError {
 fn file_error(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
     let path = path.display().to_string();
     move |source| InstallError::File { operation, path, source }
+}
+
+/// The tarball, for as long as it takes to fetch and install it.
+fn download_path(paths: &Paths) -> PathBuf {
+    paths.state().join("agent.tar.gz.part")
 }
 
 fn observe(paths: &Paths) -> Observed {
@@ -124,7 +129,11 @@ pub(crate) async fn run(paths: &Paths, artifact: Option<&AgentArtifact>) -> (End
 async fn carry_out(paths: &Paths, plan: Plan<'_>, installed: Option<Version>) -> (Ending, Changes) {
     let reason = plan::reason(&plan);
     match plan {
-        Plan::Keep(_) => (Ending::unchanged(reason), Changes::default()),
+        Plan::Keep(_) => {
+            // A run that was killed after it had installed leaves its download.
+            let _ = fs::remove_file(download_path(paths));
+            (Ending::unchanged(reason), Changes::default())
+        }
         Plan::Refuse(fault) => (Ending::failed(fault), Changes::default()),
         // It has been put back just now.
         Plan::Restore(_) => (Ending::done(reason), Changes::default()),
@@ -165,7 +174,7 @@ async fn fetch_and_install(
     let state = paths.state();
     // The agent's history is nobody else's business: the mode of tmpfiles.d, which may not have run yet.
     DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(file_error("create", &state))?;
-    let download = state.join("agent.tar.gz.part");
+    let download = download_path(paths);
     fetch::fetch(artifact, &download).await?;
     let (paths, sha256) = (paths.clone(), artifact.sha256.clone());
     let installed = tokio::task::spawn_blocking(move || {

@@ -122,13 +122,10 @@ impl World {
 
     /// A file of the layers, by its path without the leading slash. Written before the program looks at it.
     pub(crate) fn write_file(&self, path: &str, content: &str, mode: u32) {
-        let staged = self.run_folder().join("staged");
-        fs::write(&staged, content).unwrap();
-        fs::set_permissions(&staged, fs::Permissions::from_mode(mode)).unwrap();
-        let target = format!("/{path}");
-        let output = self
-            .inside("sh", &["-c", "mkdir -p \"$(dirname \"$1\")\" && mv /run/staged \"$1\"", "sh", &target]);
-        assert!(output.status.success(), "{output:?}");
+        let target = self.seen(&format!("/{path}"));
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::write(&target, content).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
     }
 
     pub(crate) fn read_inside(&self, path: &str) -> String {
@@ -142,16 +139,35 @@ impl World {
         self.command(program).args(arguments).output().unwrap()
     }
 
+    /// The namespace's view of a path, mounts and all, from outside.
+    pub(crate) fn seen(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.holder.id()))
+    }
+
+    /// The mount namespace itself, for those who enter it by their own means.
+    pub(crate) fn namespace(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/ns/mnt", self.holder.id()))
+    }
+
+    /// `mountinfo` as a process inside has it.
+    pub(crate) fn mounts(&self) -> String {
+        fs::read_to_string(format!("/proc/{}/mountinfo", self.holder.id())).unwrap()
+    }
+
+    /// What bootstrap is given of AWS.
+    pub(crate) fn environment(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.cloud.endpoint.as_str()),
+            ("AWS_ENDPOINT_URL", self.cloud.endpoint.as_str()),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ]
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--target", &self.holder.id().to_string(), "--", program]);
-        command
-            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &self.cloud.endpoint)
-            .env("AWS_ENDPOINT_URL", &self.cloud.endpoint)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env_remove("DOCKER_HOST")
-            .env_remove("RUST_LOG");
+        command.envs(self.environment()).env_remove("DOCKER_HOST").env_remove("RUST_LOG");
         command
     }
 

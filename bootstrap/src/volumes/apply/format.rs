@@ -8,8 +8,9 @@ use super::proven::Proven;
 use super::{ApplyError, blocking, check, io_error};
 use crate::command::Invocation;
 use crate::volumes::mark::{MARK_BYTES, Mark};
+use crate::volumes::observe;
 use crate::volumes::plan::{Device, Finish};
-use crate::volumes::signatures;
+use crate::volumes::signatures::{self, Content};
 use node::config::settings::{Filesystem, Volume};
 use node::paths::Paths;
 use std::fs::{self, File};
@@ -76,10 +77,34 @@ impl Work<'_> {
     async fn make(&self, device: &Proven) -> Result<(), ApplyError> {
         let mark = self.write_mark(device).await?;
         let invocation = mkfs(self.wanted.filesystem, self.name, &mark.uuid, &device.path());
-        invocation.run().await.map_err(self.failed())?;
+        if let Err(error) = invocation.run().await {
+            self.undo(device, &mark).await;
+            return Err(self.failed()(error));
+        }
         let (file, node) = (device.file.clone(), self.device.node.clone());
         blocking("sync", self.device, move || file.sync_all().map_err(io_error("sync", node))).await?;
         self.remove_mark(device, &mark).await
+    }
+
+    /// A `mkfs` that has failed at a write may leave what looks finished and is not (mkfs.xfs says so in its superblock
+    /// all the same). The next run could not tell whether anybody has used it since; this one knows, and makes it look
+    /// half made. Where that fails, too, the next run refuses it as damaged, and a person decides.
+    async fn undo(&self, device: &Proven, mark: &Mark) {
+        if let Err(error) = self.clear_finished(device, mark).await {
+            tracing::debug!("volume {}: leaves what mkfs has left: {error}", self.name);
+        }
+    }
+
+    async fn clear_finished(&self, device: &Proven, mark: &Mark) -> Result<(), ApplyError> {
+        let (file, node, size) = (device.file.clone(), self.device.node.clone(), self.device.size_bytes);
+        let read = move || observe::read_content(&file, size).map_err(io_error("read", node));
+        let content = blocking("read", self.device, read).await?;
+        if !matches!(&content, Content::Filesystem(found) if found.mark.as_ref() == Some(mark)) {
+            return Ok(());
+        }
+        // Somebody else may be why it has failed: nothing is written to what is in use.
+        let alone = Proven::alone(self.paths, self.device, Some(content), true).await?;
+        self.clear(&alone).await
     }
 
     /// Chooses the UUID and says on the device what is about to be made there.
