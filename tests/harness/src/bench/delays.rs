@@ -3,8 +3,6 @@
 //!
 //! The chain and its waits are bootstrap's own report; the wall is measured outside, by the shell that runs it.
 
-#![expect(clippy::disallowed_methods, reason = "looks at the instance's files and at the host's devices")]
-
 use super::report::Report;
 use super::samples::{Row, Samples};
 use super::{BOOT_DEADLINE, node_toml};
