@@ -111,7 +111,7 @@ fn file_of(paths: &Paths, unit: &str) -> Option<PathBuf> {
 fn is_enabled(paths: &Paths) -> bool {
     let wants =
         |folder: &&str| fs::read_dir(paths.at(folder)).into_iter().flatten().flatten().collect::<Vec<_>>();
-    let mut folders = FOLDERS.iter().flat_map(|folder| wants(folder));
+    let mut folders = FOLDERS.iter().flat_map(wants);
     folders.any(|entry| {
         let name = entry.file_name().to_string_lossy().into_owned();
         let is_list = name.ends_with(".wants") || name.ends_with(".requires");
