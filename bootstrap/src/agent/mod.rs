@@ -128,12 +128,12 @@ pub(crate) async fn run(paths: &Paths, artifact: Option<&AgentArtifact>) -> (End
 
 async fn carry_out(paths: &Paths, plan: Plan<'_>, installed: Option<Version>) -> (Ending, Changes) {
     let reason = plan::reason(&plan);
+    if !matches!(plan, Plan::Fetch(_)) {
+        // A run that was killed after it had installed leaves its download.
+        let _ = fs::remove_file(download_path(paths));
+    }
     match plan {
-        Plan::Keep(_) => {
-            // A run that was killed after it had installed leaves its download.
-            let _ = fs::remove_file(download_path(paths));
-            (Ending::unchanged(reason), Changes::default())
-        }
+        Plan::Keep(_) => (Ending::unchanged(reason), Changes::default()),
         Plan::Refuse(fault) => (Ending::failed(fault), Changes::default()),
         // It has been put back just now.
         Plan::Restore(_) => (Ending::done(reason), Changes::default()),

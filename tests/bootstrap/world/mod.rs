@@ -53,10 +53,15 @@ const SYSTEMCTL: &str = r#"#!/bin/sh
 echo "$*" >> /run/systemctl.log
 case "$1" in
 show)
-    if [ -e /etc/systemd/system/node-agent.service ] || [ -e /run/agent-unit ]; then echo LoadState=loaded; else echo LoadState=not-found; fi
-    starts=$(cat /run/agent-starts 2>/dev/null || echo 0)
-    if [ "$starts" = 0 ]; then echo ActiveState=inactive; else echo ActiveState=active; fi
-    echo "InvocationID=$starts";;
+    shift 3
+    for unit; do
+        if [ -e "/etc/systemd/system/$unit" ] || [ -e /run/agent-unit ]; then echo LoadState=loaded; else echo LoadState=not-found; fi
+        starts=$(cat /run/agent-starts 2>/dev/null || echo 0)
+        if [ "$starts" = 0 ]; then echo ActiveState=inactive; else echo ActiveState=active; fi
+        echo "InvocationID=$starts"
+        echo NeedDaemonReload=no
+        echo
+    done;;
 start|restart)
     echo $(($(cat /run/agent-starts 2>/dev/null || echo 0) + 1)) > /run/agent-starts;;
 is-enabled) exit 1;;
