@@ -63,7 +63,7 @@ impl Base {
             stage("remove what an earlier run left", &|| fs::remove_dir_all(&unfinished))?;
         }
         stage("download and unpack Debian (about a minute)", &|| debootstrap(&unfinished, &log))?;
-        stage("install Docker into it", &|| install_packages(&unfinished, &log))?;
+        stage("install Docker into it", &|| install_packages(&unfinished, &LATER_PACKAGES, &log))?;
         stage("units of the instance", &|| write_units(&unfinished))?;
         stage("keep it for the next time", &|| fs::rename(&unfinished, base.root()))?;
         Ok(base)
@@ -86,7 +86,8 @@ fn lock(cache: &Path) -> io::Result<nix::fcntl::Flock<fs::File>> {
     nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
 }
 
-fn logged(command: &mut Command, log: &Path) -> io::Result<()> {
+/// Runs a program whose words go to `log`; the error ends with the last of them.
+pub(crate) fn logged(command: &mut Command, log: &Path) -> io::Result<()> {
     let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
     let status =
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env("LC_ALL", "C").status()?;
@@ -105,8 +106,9 @@ fn debootstrap(root: &Path, log: &Path) -> io::Result<()> {
     logged(command.arg(root).arg(MIRROR), log)
 }
 
-fn install_packages(root: &Path, log: &Path) -> io::Result<()> {
-    // Nothing may be started in a tree that is not running.
+/// Installs packages into a tree that is not running.
+pub(crate) fn install_packages(root: &Path, packages: &[&str], log: &Path) -> io::Result<()> {
+    // Nothing may be started in it.
     write_file(root, "usr/sbin/policy-rc.d", b"#!/bin/sh\nexit 101\n", 0o755)?;
     fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
     let apt = |arguments: &[&str]| {
@@ -115,7 +117,7 @@ fn install_packages(root: &Path, log: &Path) -> io::Result<()> {
         logged(command.env("DEBIAN_FRONTEND", "noninteractive"), log)
     };
     apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"][..], &LATER_PACKAGES].concat())?;
+    apt(&[&["install", "--yes", "--no-install-recommends"], packages].concat())?;
     apt(&["clean"])?;
     fs::remove_file(root.join("usr/sbin/policy-rc.d"))
 }
@@ -145,7 +147,7 @@ fn write_units(root: &Path) -> io::Result<()> {
 }
 
 /// Writes a file of an instance's tree, `path` being absolute inside it.
-pub(super) fn write_file(root: &Path, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_file(root: &Path, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
     let path = root.join(path.trim_start_matches('/'));
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
