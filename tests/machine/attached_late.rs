@@ -66,7 +66,7 @@ fn user_data_ended(scene: &mut Scene) -> Checked {
     let errors = result["v1"]["errors"].to_string();
     check(
         "and reports that user data failed: a required volume is refused",
-        errors.contains("scripts_user"),
+        errors.contains("scripts-user"),
         &result,
     )
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// cloud-init as Debian's own cloud images have it; the kernel has NVMe, ext4 and the serial port built in, and boots
-/// without an initramfs.
-const PACKAGES: &str = "linux-image-cloud-amd64 udev kmod ifupdown isc-dhcp-client cloud-init";
+/// without an initramfs. It has AppArmor too, and with it an engine that finds no `apparmor_parser` starts no container.
+const PACKAGES: &str = "linux-image-cloud-amd64 udev kmod ifupdown isc-dhcp-client cloud-init apparmor";
 const ANSWERS: &str = include_str!("answer-commands.sh");
 const ANSWERS_UNIT: &str = "[Unit]\nDefaultDependencies=no\nAfter=systemd-remount-fs.service\n\
     [Service]\nExecStart=/usr/local/sbin/answer-commands\nRestart=always\n[Install]\nWantedBy=sysinit.target\n";
@@ -21,6 +21,9 @@ pub(super) const ROOT: &str = "ec2e1916-0000-4000-8000-000000000001";
 const FSTAB: &str = "PARTUUID=ec2e1916-0000-4000-8000-000000000001 / ext4 defaults 0 1\n";
 /// Generating locales takes minutes without acceleration, and nobody reads them.
 const CLOUD_CONFIG: &str = "datasource_list: [Ec2, None]\nlocale: false\n";
+/// An initramfs would have loaded the network's driver long before; cloud-init asks once what interfaces there are.
+const INTERFACE_FIRST: &str = "[Unit]\nWants=sys-subsystem-net-devices-eth0.device\n\
+    After=sys-subsystem-net-devices-eth0.device\n";
 const DISK_BYTES: u64 = 6 << 30;
 /// Where the partition begins, and what the second copy of the partition table needs at the end.
 const PARTITION_BEGIN: u64 = 1 << 20;
@@ -137,6 +140,8 @@ fn furnish(tree: &Path) -> io::Result<()> {
     write_file(tree, "etc/systemd/system/answer-commands.service", ANSWERS_UNIT.as_bytes(), 0o644)?;
     write_file(tree, "etc/fstab", FSTAB.as_bytes(), 0o644)?;
     write_file(tree, "etc/cloud/cloud.cfg.d/90_test.cfg", CLOUD_CONFIG.as_bytes(), 0o644)?;
+    let drop_in = "etc/systemd/system/cloud-init-local.service.d/interface.conf";
+    write_file(tree, drop_in, INTERFACE_FIRST.as_bytes(), 0o644)?;
     // Every machine makes its own.
     write_file(tree, "etc/machine-id", b"", 0o444)?;
     fs::remove_file(tree.join("etc/resolv.conf"))?;

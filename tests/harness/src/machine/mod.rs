@@ -230,9 +230,12 @@ fn block(node: &str, file: &str) -> String {
     )
 }
 
+/// Without mitigations: every indirect jump of the kernel would be a detour, which is slow to translate.
 fn kernel_line() -> String {
     let root = image::ROOT;
-    format!("root=PARTUUID={root} rootwait rw console=ttyS0 net.ifnames=0 panic=-1 systemd.show_status=1")
+    format!(
+        "root=PARTUUID={root} rootwait rw console=ttyS0 net.ifnames=0 panic=-1 mitigations=off systemd.show_status=1"
+    )
 }
 
 /// What differs from run to run on the root disk, as the AMI of an account would have it.
