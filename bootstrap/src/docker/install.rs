@@ -64,6 +64,9 @@ pub(super) fn commands(distribution: &Distribution) -> Option<Vec<Invocation>> {
                     "--no-install-recommends",
                     "install",
                     "docker.io",
+                    // Only recommended by it, but where the kernel has AppArmor an engine that finds no
+                    // `apparmor_parser` starts no container.
+                    "apparmor",
                 ],
             ),
         ]),
@@ -91,7 +94,7 @@ mod tests {
     const ROCKY_9: &str =
         "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n";
     const APT_INSTALL: &str = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q -y \
-        --no-install-recommends install docker.io";
+        --no-install-recommends install docker.io apparmor";
     const APT_UPDATE: &str = "apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 -q update";
 
     #[test]
