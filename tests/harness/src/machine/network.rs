@@ -24,12 +24,12 @@ impl Network {
             run_on_host("ip", &line.split(' ').collect::<Vec<_>>(), None)?;
         }
         let mut dhcp = super::mortal("dnsmasq");
-        dhcp.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--user=root"])
-            .args([&format!("--interface={TAP}"), "--bind-interfaces", "--log-facility=-"])
+        // As --no-daemon it keeps its user and group; a change of either would forget who must outlive it.
+        dhcp.args(["--no-daemon", "--conf-file=/dev/null", "--port=0"])
+            .args([&format!("--interface={TAP}"), "--bind-interfaces"])
             .arg(format!("--dhcp-range={INSTANCE_ADDRESS},{INSTANCE_ADDRESS},255.255.255.252"))
             .arg(format!("--dhcp-option=option:router,{OUTSIDE_ADDRESS}"))
-            .arg(format!("--dhcp-leasefile={}", directory.join("leases").display()))
-            .arg("--pid-file=");
+            .arg(format!("--dhcp-leasefile={}", directory.join("leases").display()));
         Ok(Network { _dhcp: Process::start("dnsmasq", dhcp)? })
     }
 }
