@@ -2,6 +2,7 @@
 #
 #   make demo [KEEP=1]   one disposable instance, from user data to a healthy service, and two updates
 #   make test            every suite, from the planners to whole instances
+#   make test-vm         a whole machine under QEMU through three boots: NVMe, cloud-init, a volume attached late
 #   make lint            formatting, clippy, the rules of the house, licences and sources of dependencies
 #   make fuzz [SECONDS=20]   each reader of bytes from outside, that long
 #   make bench           what is measured, beside what a user would pick instead
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test lint fuzz bench sizes dist prepare clean-instances
+.PHONY: demo test test-vm lint fuzz bench sizes dist prepare clean-instances
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 RELEASE := node-agent-$(VERSION)-x86_64
@@ -28,6 +29,10 @@ demo: prepare dist
 
 test: prepare dist
 	@tests/run.sh
+
+test-vm: prepare dist
+	@cargo build --locked -p harness --bin machine
+	@NODE_AGENT_DIST=$(CURDIR)/$(DIST) target/debug/machine
 
 prepare:
 	@tests/prepare.sh $(MAKECMDGOALS)

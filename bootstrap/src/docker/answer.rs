@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn every_recorded_answer_is_understood() {
+    fn an_answer_that_another_package_manager_holds_the_lock_says_who_where_it_can() {
         let recorded = [
             (
                 "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 1302 (unattended-upgr)\n\
@@ -114,6 +114,15 @@ mod tests {
                 "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)\n",
                 locked(""),
             ),
+        ];
+        for (output, expected) in recorded {
+            assert_eq!(trouble(output), expected, "{output}");
+        }
+    }
+
+    #[test]
+    fn answers_without_a_network_or_a_package_are_told_apart() {
+        let recorded = [
             (
                 "Err:1 http://deb.debian.org/debian bookworm InRelease\n  Temporary failure resolving 'deb.debian.org'\n\
                  E: Some index files failed to download. They have been ignored, or old ones used instead.\n\

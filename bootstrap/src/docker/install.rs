@@ -68,7 +68,10 @@ pub(super) fn recipe(distribution: &Distribution, has: impl Fn(&str) -> bool) ->
         ("amzn", _) => vec![run(manager, &["install", "-y", "docker"])],
         ("fedora", _) => vec![run(manager, &["install", "-y", "moby-engine"])],
         (id, _) if is_debian(id, distribution) => {
-            vec![apt(&["update"]), apt(&["-y", "--no-install-recommends", "install", "docker.io"])]
+            // apparmor is only recommended by docker.io, but where the kernel has AppArmor an engine that finds no
+            // `apparmor_parser` starts no container.
+            let install = ["-y", "--no-install-recommends", "install", "docker.io", "apparmor"];
+            vec![apt(&["update"]), apt(&install)]
         }
         _ if ["rhel", "centos"].iter().any(|name| is_like(distribution, name)) => return Recipe::NotPackaged,
         _ => return Recipe::Unknown,
@@ -100,7 +103,7 @@ mod tests {
     const ROCKY_9: &str =
         "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n";
     const APT_INSTALL: &str = "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o \
-        APT::Update::Error-Mode=any -q -y --no-install-recommends install docker.io";
+        APT::Update::Error-Mode=any -q -y --no-install-recommends install docker.io apparmor";
     const APT_UPDATE: &str =
         "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o APT::Update::Error-Mode=any -q update";
 

@@ -1,5 +1,5 @@
-//! What the suites and the demo need to drive whole programs from outside: a disposable instance, a local cloud, a
-//! registry, images made on the spot, namespaces, processes and waiting.
+//! What the suites and the demo need to drive whole programs from outside: a disposable instance, a whole machine, a
+//! local cloud, a registry, images made on the spot, namespaces, processes and waiting.
 //!
 //! It knows nothing of `node`, `agent` or `bootstrap`: its reading of the AWS protocols is its own, so that the
 //! programs are not checked against themselves.
@@ -12,6 +12,7 @@ pub mod images;
 pub mod instance;
 pub mod local_cloud;
 pub mod loop_device;
+pub mod machine;
 pub mod moto;
 pub mod netns;
 pub mod processes;

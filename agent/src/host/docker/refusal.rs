@@ -120,6 +120,12 @@ const KNOWN: &[Known] = &[
         says: &["bind source path does not exist"],
         hint: "create it, or mount the volume that should hold it; it is never created on the root disk",
     },
+    // Before the entrypoint: the engine's words end with the program that it could not run itself.
+    Known {
+        code: "engine_refused",
+        says: &["apparmor enabled on system"],
+        hint: "install the package apparmor on this node; the engine needs its apparmor_parser",
+    },
     Known {
         code: "entrypoint_missing",
         says: &["executable file not found", "exec: \"", "no such file or directory: unknown"],

@@ -81,6 +81,10 @@ const MESSAGES: &[(&str, &str)] = &[
         "entrypoint_missing",
     ),
     (
+        "AppArmor enabled on system but the docker-default profile could not be loaded: running `apparmor_parser apparmor_parser --version` failed with output: error: exec: \"apparmor_parser\": executable file not found in $PATH",
+        "engine_refused",
+    ),
+    (
         "failed to create shim task: OCI runtime create failed: runc create failed: unable to start container process: exec /app/run: exec format error: unknown",
         "wrong_architecture",
     ),

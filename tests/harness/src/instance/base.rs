@@ -20,7 +20,10 @@ const FIRST_PACKAGES: &str = "systemd,systemd-sysv,dbus,ca-certificates,curl,ipr
 /// By apt-get afterwards.
 const LATER_PACKAGES: [&str; 1] = ["docker.io"];
 
-/// Inside the image: what apt-get fetched for [`LATER_PACKAGES`], as a repository that needs no network.
+/// What bootstrap installs together with it.
+const BESIDE_DOCKER: &str = "apparmor";
+
+/// Inside the image: what apt-get fetched for these, as a repository that needs no network.
 pub const PACKAGES: &str = "/opt/packages";
 
 /// Where the image is and instances run.
@@ -67,8 +70,11 @@ impl Base {
             stage("remove what an earlier run left", &|| fs::remove_dir_all(&unfinished))?;
         }
         stage("download and unpack Debian (about a minute)", &|| debootstrap(&unfinished, &log))?;
-        stage("install Docker into it", &|| install_packages(&unfinished, &log))?;
-        stage("keep its packages as a repository", &|| keep_packages(&unfinished))?;
+        stage("install Docker into it", &|| install_packages(&unfinished, &LATER_PACKAGES, &log))?;
+        stage("keep its packages as a repository", &|| {
+            apt(&unfinished, &["install", "--yes", "--download-only", BESIDE_DOCKER], &log)?;
+            keep_packages(&unfinished)
+        })?;
         stage("units of the instance", &|| write_units(&unfinished))?;
         stage("keep it for the next time", &|| fs::rename(&unfinished, base.root()))?;
         Ok(base)
@@ -91,7 +97,8 @@ fn lock(cache: &Path) -> io::Result<nix::fcntl::Flock<fs::File>> {
     nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive).map_err(|(_, errno)| errno.into())
 }
 
-fn logged(command: &mut Command, log: &Path) -> io::Result<()> {
+/// Runs a program whose words go to `log`; the error ends with the last of them.
+pub(crate) fn logged(command: &mut Command, log: &Path) -> io::Result<()> {
     let file = fs::OpenOptions::new().create(true).append(true).open(log)?;
     let status =
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).env("LC_ALL", "C").status()?;
@@ -110,17 +117,21 @@ fn debootstrap(root: &Path, log: &Path) -> io::Result<()> {
     logged(command.arg(root).arg(MIRROR), log)
 }
 
-fn install_packages(root: &Path, log: &Path) -> io::Result<()> {
-    // Nothing may be started in a tree that is not running.
+pub(crate) fn apt(root: &Path, arguments: &[&str], log: &Path) -> io::Result<()> {
+    let mut command = Command::new("chroot");
+    command.arg(root).args(["apt-get", "-o", "Acquire::Retries=3"]).args(arguments);
+    logged(command.env("DEBIAN_FRONTEND", "noninteractive"), log)
+}
+
+/// Installs packages into a tree that is not running. What apt-get fetched for them, and nothing else, stays in its
+/// cache.
+pub(crate) fn install_packages(root: &Path, packages: &[&str], log: &Path) -> io::Result<()> {
+    // Nothing may be started in it.
     write_file(root, "usr/sbin/policy-rc.d", b"#!/bin/sh\nexit 101\n", 0o755)?;
     fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"))?;
-    let apt = |arguments: &[&str]| {
-        let mut command = Command::new("chroot");
-        command.arg(root).args(["apt-get", "-o", "Acquire::Retries=3"]).args(arguments);
-        logged(command.env("DEBIAN_FRONTEND", "noninteractive"), log)
-    };
-    apt(&["update"])?;
-    apt(&[&["install", "--yes", "--no-install-recommends"][..], &LATER_PACKAGES].concat())?;
+    apt(root, &["update"], log)?;
+    apt(root, &["clean"], log)?;
+    apt(root, &[&["install", "--yes", "--no-install-recommends"], packages].concat(), log)?;
     fs::remove_file(root.join("usr/sbin/policy-rc.d"))
 }
 
@@ -173,7 +184,7 @@ fn write_units(root: &Path) -> io::Result<()> {
 }
 
 /// Writes a file of an instance's tree, `path` being absolute inside it.
-pub(super) fn write_file(root: &Path, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
+pub(crate) fn write_file(root: &Path, path: &str, content: &[u8], mode: u32) -> io::Result<()> {
     let path = root.join(path.trim_start_matches('/'));
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;

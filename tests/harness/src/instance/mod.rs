@@ -13,6 +13,7 @@ mod network;
 mod volume;
 
 pub use base::{Base, BaseError, PACKAGES};
+pub(crate) use base::{apt, install_packages, logged, write_file};
 pub use leftovers::{is_gone, sweep, sweep_on_signal};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;
@@ -97,7 +98,8 @@ impl std::fmt::Display for Answer {
 }
 
 /// Unique among what runs on this machine: the process and a counter. [`sweep`] reads the process out of it.
-pub(crate) fn next_name(kind: &str) -> String {
+#[must_use]
+pub fn next_name(kind: &str) -> String {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     format!("{kind}-{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed))
 }
@@ -397,7 +399,7 @@ fn is_in_own_pid_namespace(pid: u32) -> bool {
 }
 
 /// Runs a program of the host; its own words are the error.
-fn run_on_host(program: &str, arguments: &[&str], path: Option<&Path>) -> io::Result<()> {
+pub(crate) fn run_on_host(program: &str, arguments: &[&str], path: Option<&Path>) -> io::Result<()> {
     let output = Command::new(program).args(arguments).args(path).output()?;
     if output.status.success() {
         return Ok(());
