@@ -34,13 +34,14 @@ fn a_hanging_engine_is_unknown_not_gone(bench: &mut Bench, runtime: &Runtime) {
         let probers = Health::new(Arc::new(bench.docker.clone()));
         bench.run(&bench.spec("api", 1, &[])).await.expect("runs");
         verdict(bench, &probers, "api-1", &probe, HealthState::Passing).await;
+        // It may still list, and be frozen before it has told about each.
         bench.daemon.freeze().expect("frozen");
         let began = Instant::now();
         let error = bench.docker.containers().await.expect_err("no answer");
         assert!(matches!(error, EngineError::Unreachable { .. }), "{error:?}");
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
         assert!(
-            one_line(&error).ends_with("(list containers): no answer within 5 s"),
+            one_line(&error).ends_with(": no answer within 5 s"),
             "{}",
             one_line(&error)
         );
