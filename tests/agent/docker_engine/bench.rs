@@ -115,6 +115,8 @@ impl Bench {
 
     /// Removes every container, ours or not.
     pub(crate) fn clear(&self) -> io::Result<()> {
+        // A situation that failed may have left it frozen, and would be waited for without an end.
+        self.daemon.thaw()?;
         let ids = self.daemon.docker(&["ps", "--all", "--quiet"], b"")?;
         if ids.is_empty() {
             return Ok(());
