@@ -130,7 +130,8 @@ pub(crate) struct Agent {
 impl Agent {
     /// Listens, and begins to publish.
     fn listen(start: Start) -> Result<Agent, Fatal> {
-        let boot_id = node::handoff::boot_id(&start.paths).map_err(Fatal::BootId)?;
+        // Of the running kernel, also with another root for the files.
+        let boot_id = node::handoff::boot_id(&Paths::default()).map_err(Fatal::BootId)?;
         let docker = Docker::connect(start.environment.get("DOCKER_HOST"))?;
         let listener = Listener::bind(&start.paths.control_socket())?;
         let board = Board::new(nobody_yet(&boot_id));
