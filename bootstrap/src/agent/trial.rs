@@ -11,6 +11,7 @@ use super::start::{self, Patience, Started, Verdict};
 use super::version::{self, Failure, REFUSED, Refused, TRIAL, Trial};
 use crate::clock::Clock;
 use crate::docker::socket::Endpoint;
+use crate::outdated;
 use crate::step::{Ending, Fault};
 use crate::systemd;
 use crate::units;
@@ -85,7 +86,11 @@ async fn start_old(paths: &Paths, clock: &Clock, trial: &Trial, mut tell: impl F
     let Started { ending, verdict } = start::start_with(clock, true, None, Patience::Usual).await;
     let (written, fault) = match verdict {
         Verdict::Unknown => return ending,
-        Verdict::Ready => (version::write(paths, REFUSED, &refused), refused.fault()),
+        Verdict::Ready => {
+            // It has read all that is new, although the step is none that went well.
+            outdated::forget(paths);
+            (version::write(paths, REFUSED, &refused), refused.fault())
+        }
         // Not the new version's fault alone: it is not refused.
         Verdict::NotReady(other) => (Ok(()), neither(trial, failure, &other)),
     };

@@ -40,11 +40,7 @@ fn a_hanging_engine_is_unknown_not_gone(bench: &mut Bench, runtime: &Runtime) {
         let error = bench.docker.containers().await.expect_err("no answer");
         assert!(matches!(error, EngineError::Unreachable { .. }), "{error:?}");
         assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-        assert!(
-            one_line(&error).ends_with(": no answer within 5 s"),
-            "{}",
-            one_line(&error)
-        );
+        assert!(one_line(&error).ends_with(": no answer within 5 s"), "{}", one_line(&error));
         let unknown = async {
             while probers.verdicts().values().any(|verdict| verdict.state != HealthState::Unknown) {
                 probers.changed().await;

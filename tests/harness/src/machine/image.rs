@@ -129,11 +129,10 @@ fn copy_base(base: &Base, cache: &Path, tree: &Path) -> io::Result<()> {
         "etc/systemd/system/multi-user.target.wants/cloud-final.service",
         "etc/systemd/system/control-groups.service",
         "etc/systemd/system/sysinit.target.wants/control-groups.service",
-        "usr/local/sbin/run-user-data",
     ] {
         fs::remove_file(tree.join(file))?;
     }
-    Ok(())
+    fs::remove_dir_all(tree.join(crate::instance::PACKAGES.trim_start_matches('/')))
 }
 
 fn furnish(tree: &Path) -> io::Result<()> {
