@@ -3,17 +3,23 @@
 //!
 //! The chain and its waits are bootstrap's own report; the wall is measured outside, by the shell that runs it.
 
+#![expect(clippy::disallowed_methods, reason = "writes to sysfs, where nothing can be replaced")]
+
 use super::report::Report;
 use super::samples::{Row, Samples};
 use super::{BOOT_DEADLINE, node_toml};
 use crate::local_cloud::{Fault, FaultKind};
 use crate::stage::Stage;
+use crate::wait::wait_for;
 use std::error::Error;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 const BOOTS: usize = 5;
 const CLOCK: &str = "var/lib/cloud/clock";
+/// There when the volume has a name in the instance.
+const ATTACHED: &str = "var/lib/cloud/attached";
 const ATTACHED_AFTER_SECONDS: &str = "0.3";
 
 struct Boot {
@@ -64,13 +70,24 @@ fn boot(stage: &mut Stage, attached_after: &str) -> Result<Boot, Box<dyn Error>>
     if !attached_after.is_empty() {
         let device = fs::metadata(stage.volume.device())?.rdev();
         let (major, minor) = (nix::sys::stat::major(device), nix::sys::stat::minor(device));
-        attach = format!("(sleep {attached_after}; mknod -m 0660 /dev/xvdf b {major} {minor}) &\n");
+        attach = format!(
+            "(sleep {attached_after}; mknod -m 0660 /dev/xvdf b {major} {minor}; touch /{ATTACHED}) &\n"
+        );
         stage.description().volumes.clear();
     }
     let script = stage.user_data(&node_toml(stage));
     let now = format!("date +%s%N >> /{CLOCK}\n");
     let script = script.replacen("exec node-bootstrap", &format!("{attach}{now}node-bootstrap"), 1);
     stage.boot_with(&format!("{script}{now}"))?;
+    if !attached_after.is_empty() {
+        let attached = stage.instance().root().join(ATTACHED);
+        wait_for("the volume to be attached", BOOT_DEADLINE, || {
+            if attached.exists() { Ok(()) } else { Err(stage.instance().console()) }
+        })?;
+        // The event that the kernel sends with a disk; this one has been there since before the instance was.
+        let name = stage.volume.device().file_name().unwrap_or_default();
+        fs::write(Path::new("/sys/block").join(name).join("uevent"), "change")?;
+    }
     let (code, output) = stage.wait_for_user_data(BOOT_DEADLINE)?;
     if code != 0 {
         return Err(format!("node-bootstrap ended with {code}:\n{output}").into());

@@ -65,8 +65,10 @@ impl InstanceNetwork {
         PathBuf::from("/run/netns").join(&self.name)
     }
 
-    /// Removes the namespace; the veth pair goes with it.
+    /// Removes the link and the namespace.
     pub(super) fn remove(&self) {
+        // It would go with the namespace, but at a time of the kernel's choice, and the next instance makes its own.
+        let _ = run_on_host("ip", &["link", "delete", "outside"], None);
         let _ = run_on_host("ip", &["netns", "delete", &self.name], None);
     }
 }
