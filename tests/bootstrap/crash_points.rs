@@ -5,11 +5,7 @@
 //! `NODE_CRASH_POINTS=all` every one. `NODE_CRASH_SEED` repeats a sample.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failing test panics with its story")]
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "reads its settings, says what it has tried"
-)]
+#![expect(clippy::disallowed_methods, reason = "reads its settings, says what it has tried")]
 
 #[expect(dead_code, reason = "shared with the suite of faults, which uses more of it")]
 mod scene;
@@ -188,7 +184,12 @@ fn go_through(cases: &[Case], thorough: &[&str], least: usize) {
     for (case, reference) in cases.iter().zip(&references) {
         let kills = kills(&mut extent, &reference.points, thorough.contains(&case.filesystem));
         let all = reference.points.len();
-        eprintln!("{} on {}: {all} points, {} tried", case.name, case.filesystem, kills.len());
+        harness::requirements::tried(&format!(
+            "{} on {}: {all} points, {} tried",
+            case.name,
+            case.filesystem,
+            kills.len()
+        ));
         jobs.extend(kills.into_iter().map(|kill| (case, reference, kill)));
     }
     let tried = jobs.len();
@@ -200,11 +201,11 @@ fn go_through(cases: &[Case], thorough: &[&str], least: usize) {
         Ok(())
     });
     let missed = missed.into_inner().unwrap();
-    eprintln!(
+    harness::requirements::tried(&format!(
         "{tried} kills in {:.0} s; {} never came to their point",
         begun.elapsed().as_secs_f64(),
         missed.len()
-    );
+    ));
     assert!(
         stories.is_empty(),
         "{} of {tried} kills left a wrong state\n{}",
@@ -336,7 +337,7 @@ fn a_volume_that_a_killed_mkfs_of_someone_else_has_left_stays_as_it_is() {
             refused += 1;
         }
     }
-    eprintln!("{refused} half-made file systems were refused");
+    harness::requirements::tried(&format!("{refused} half-made file systems were refused"));
 }
 
 #[test]

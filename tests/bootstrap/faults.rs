@@ -123,7 +123,7 @@ fn a_read_that_fails_or_is_short_never_makes_data_look_blank() {
         }
         Ok(())
     });
-    eprintln!("faults of reads: {tried:?}");
+    harness::requirements::tried(&format!("faults of reads: {tried:?}"));
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
     assert!(tried.values().sum::<usize>() >= 60, "{tried:?}");
 }
@@ -219,7 +219,9 @@ fn a_device_that_vanishes_or_is_swapped_between_two_looks_costs_nobody_data() {
         Ok(())
     });
     let tried = tried.into_inner().unwrap();
-    eprintln!("changes of the device under bootstrap, of {all} planned: {tried:?}");
+    harness::requirements::tried(&format!(
+        "changes of the device under bootstrap, of {all} planned: {tried:?}"
+    ));
     assert!(failed.is_empty(), "{} of {all}:\n{}", failed.len(), failed.join("\n\n"));
     // A device that bootstrap has open cannot be swapped; all else can be done nearly everywhere.
     assert!(tried.len() == CHANGES.len() && tried.values().sum::<usize>() * 2 >= all, "{tried:?}");
@@ -283,7 +285,7 @@ fn a_write_or_mount_that_fails_is_a_problem_and_the_next_run_repairs() {
         Ok(())
     });
     let tried = tried.into_inner().unwrap();
-    eprintln!("calls that were failed, of {all} planned: {tried:?}");
+    harness::requirements::tried(&format!("calls that were failed, of {all} planned: {tried:?}"));
     assert!(failed.is_empty(), "{} of {all}:\n{}", failed.len(), failed.join("\n\n"));
     assert!(tried.values().sum::<usize>() >= 80, "{tried:?}");
 }

@@ -4,7 +4,6 @@
 
 #![expect(clippy::expect_used, reason = "a target panics when a promise is broken")]
 #![expect(clippy::disallowed_methods, reason = "makes the seeds with the real tools")]
-#![expect(clippy::print_stderr, reason = "says how many cases ran")]
 
 #[path = "src/seed_inputs.rs"]
 mod seed_inputs;
@@ -83,7 +82,10 @@ fn run((name, target): Target, otherwise: u64) {
             panic!("{name}: FUZZ_SEED={seed}, case {case}: {:?}", String::from_utf8_lossy(&input));
         }
     }
-    eprintln!("{name}: {} seeds and {cases} cases, FUZZ_SEED={seed}", inputs.len());
+    harness::requirements::tried(&format!(
+        "{name}: {} seeds and {cases} cases, FUZZ_SEED={seed}",
+        inputs.len()
+    ));
 }
 
 fn target(name: &str) -> Target {

@@ -1,10 +1,6 @@
 //! How much is tried, and the trying of it side by side. In: jobs; out: the stories of those that went wrong.
 
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stderr,
-    reason = "reads the settings of a run and says its seed"
-)]
+#![expect(clippy::disallowed_methods, reason = "reads the settings of a run and says its seed")]
 
 use super::Seed;
 use std::collections::VecDeque;
@@ -25,7 +21,7 @@ impl Extent {
     pub(crate) fn of_this_run() -> Extent {
         let seed = std::env::var("NODE_CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-        eprintln!("NODE_CRASH_SEED={seed}");
+        harness::requirements::tried(&format!("NODE_CRASH_SEED={seed}"));
         Extent {
             all: std::env::var("NODE_CRASH_POINTS").is_ok_and(|points| points == "all"),
             seed: Seed(seed),

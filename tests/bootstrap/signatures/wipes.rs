@@ -43,7 +43,7 @@ fn what_blkid_and_wipefs_see_on_an_image_of_any_kind_is_never_blank_and_has_the_
             other => panic!("{name}: {other:?}"),
         }
     }
-    eprintln!("{} kinds of images", images.len());
+    harness::requirements::tried(&format!("{} kinds of images", images.len()));
 }
 
 /// A way to wipe, by its name.
@@ -142,7 +142,7 @@ fn a_wiped_device_is_blank_only_when_nothing_is_left_or_when_it_is_on_the_list()
             }
         }
     }
-    eprintln!("{cases} wiped devices, {empty} of them empty");
+    harness::requirements::tried(&format!("{cases} wiped devices, {empty} of them empty"));
     let list = BLANK_WITH_BYTES_LEFT.into_iter().filter(|(name, _)| named.contains(name)).collect();
     assert_eq!(blank, list);
 }

@@ -20,7 +20,16 @@ pub fn is_root() -> bool {
 /// Says that the running test is skipped, on a line of its own that the test
 /// harness does not capture: a pass that checked nothing must show.
 pub fn skipped(why: &str) {
+    say("SKIPPED", why);
+}
+
+/// Says how many cases the running test has tried, or of which seed, likewise: a test that tried none must show.
+pub fn tried(what: &str) {
+    say("TRIED", what);
+}
+
+fn say(word: &str, what: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
-    writeln!(std::io::stderr(), "SKIPPED {test}: {why}").ok();
+    writeln!(std::io::stderr(), "{word} {test}: {what}").ok();
 }
