@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -24,6 +25,7 @@ pub struct Process {
     name: String,
     child: Child,
     output: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
 impl Process {
@@ -36,13 +38,10 @@ impl Process {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn()?;
         let output = Arc::new(Mutex::new(Vec::new()));
-        if let Some(pipe) = child.stdout.take() {
-            keep(pipe, &output);
-        }
-        if let Some(pipe) = child.stderr.take() {
-            keep(pipe, &output);
-        }
-        Ok(Self { name: name.to_owned(), child, output })
+        let stdout = child.stdout.take().map(|pipe| keep(pipe, &output));
+        let stderr = child.stderr.take().map(|pipe| keep(pipe, &output));
+        let readers = stdout.into_iter().chain(stderr).collect();
+        Ok(Self { name: name.to_owned(), child, output, readers })
     }
 
     /// The process id, which is also the id of its group.
@@ -58,15 +57,22 @@ impl Process {
         String::from_utf8_lossy(&output).into_owned()
     }
 
+    /// Both outputs are at their end: nobody has them open for writing, and all of it was read.
+    fn is_read(&self) -> bool {
+        self.readers.iter().all(JoinHandle::is_finished)
+    }
+
     /// Waits until a whole line containing `part` has been written, and returns
-    /// that line. Fails at once when the process ends without it.
+    /// that line. Fails at once when the process ends without it
+    /// and has left nobody behind who could write it.
     ///
     /// # Errors
     /// [`TimedOut`] with the output so far.
     pub fn wait_for_line(&mut self, part: &str, deadline: Duration) -> Result<String, TimedOut> {
         let what = format!("{} to write a line with {part:?}", self.name);
         wait_for(&what, deadline, || {
-            let ended = self.child.try_wait().ok().flatten();
+            // Its end is seen before its last words are read.
+            let ended = self.child.try_wait().ok().flatten().filter(|_| self.is_read());
             let output = self.output();
             let whole = output.rfind('\n').map_or("", |end| &output[..end]);
             match (whole.lines().find(|line| line.contains(part)), ended) {
@@ -124,14 +130,14 @@ impl Drop for Process {
     }
 }
 
-fn keep(mut pipe: impl Read + Send + 'static, output: &Arc<Mutex<Vec<u8>>>) {
+fn keep(mut pipe: impl Read + Send + 'static, output: &Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
     let output = Arc::clone(output);
     std::thread::spawn(move || {
         let mut chunk = [0; 4096];
         while let Ok(length @ 1..) = pipe.read(&mut chunk) {
             output.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(&chunk[..length]);
         }
-    });
+    })
 }
 
 #[cfg(test)]
