@@ -153,6 +153,11 @@ struct Shape<'a> {
     read_only: bool,
     capabilities: &'a [String],
     network: settings::Network,
+    // What an older agent did not know is left out where it is not used, so that its containers are still the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gpus: Option<settings::Gpus>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    routed: bool,
     secret_versions: &'a BTreeMap<&'a str, Option<&'a str>>,
 }
 
@@ -171,13 +176,15 @@ pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, O
         depends_on: _,
         memory_bytes,
         nano_cpus,
+        gpus,
         user,
         read_only,
         capabilities,
+        imds: _,
         stop_timeout: _,
         network,
         health: _,
-        update: _,
+        update,
     } = service;
     let shape = Shape {
         image: image.name(),
@@ -193,6 +200,8 @@ pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, O
         read_only: *read_only,
         capabilities,
         network: *network,
+        gpus: *gpus,
+        routed: update.strategy == settings::Strategy::BlueGreen,
         secret_versions,
     };
     // Strings, numbers and string-keyed maps only: serialising cannot fail.

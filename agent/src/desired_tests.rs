@@ -3,7 +3,7 @@
 use super::*;
 use crate::simulation::samples;
 use node::config::settings::{
-    Docker, EnvironmentValue, Filesystem, ImageVersion, Mount, Secret, Volume, VolumeIdentity,
+    Docker, EnvironmentValue, Filesystem, ImageVersion, Images, Mount, Secret, Volume, VolumeIdentity,
 };
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ fn settings(services: &[(&str, &[&str])]) -> Settings {
     Settings {
         node_name: "node".to_owned(),
         docker: Docker { install: false },
+        images: Images::default(),
         agent: None,
         volumes: BTreeMap::new(),
         secrets: BTreeMap::new(),

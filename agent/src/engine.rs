@@ -4,8 +4,9 @@
 //! Every call has a deadline of its own. A deadline that passes is [`EngineError::Unreachable`]: the state is
 //! *unknown*, never *gone*.
 
-use crate::observed::Container;
+use crate::observed::{Container, Disk};
 use crate::registry::Login;
+use jiff::Timestamp;
 use node::config::settings::{ImageReference, Service};
 use node::fault::Hint;
 use secrecy::SecretString;
@@ -102,6 +103,21 @@ pub struct ImageFacts {
     pub has_healthcheck: bool,
 }
 
+/// An image in the engine's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalImage {
+    /// `sha256:…` of its configuration.
+    pub id: String,
+    /// All of its names: `registry/repository@digest` and `registry/repository:tag`.
+    pub names: Vec<String>,
+    /// Bytes, shared layers included.
+    pub size_bytes: u64,
+    /// When it came into the store, or was built.
+    pub created_at: Timestamp,
+    /// A container, running or not, was made of it.
+    pub in_use: bool,
+}
+
 /// How a command inside a container ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutcome {
@@ -167,6 +183,16 @@ pub trait Engine: Send + Sync + 'static {
     /// Returns when something happened to one of our containers since the last call. Cancel safe. While the engine is
     /// away it waits and tries to listen again; having missed events counts as something that happened.
     fn changed(&self) -> impl Future<Output = ()> + Send;
+
+    /// Room on the file system that holds its images and containers; `None` where that cannot be seen from here.
+    fn disk(&self) -> impl Future<Output = Result<Option<Disk>, EngineError>> + Send;
+
+    /// All images in its store.
+    fn images(&self) -> impl Future<Output = Result<Vec<LocalImage>, EngineError>> + Send;
+
+    /// Removes the image under that name (`registry/repository@digest` or an id); one that is gone is success. One that
+    /// a container uses is refused, `image_in_use`.
+    fn remove_image(&self, name: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// How often listening broke off so far: for a while nobody knows what happened, although every question may have
     /// been answered. A socket that systemd holds lets a question wait for the next engine.

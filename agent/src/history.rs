@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 
 /// Quarantine entries kept for one service; the oldest go first.
 const QUARANTINE_LIMIT: usize = 20;
+/// Updates remembered for one service; the oldest go first.
+pub const UPDATES_LIMIT: usize = 20;
 
 /// Both parts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,6 +30,9 @@ pub struct History {
 pub struct Durable {
     /// By `[services.NAME]`.
     pub services: BTreeMap<String, Record>,
+    /// Images that we pulled and have not removed, as `registry/repository@digest`, and when one was needed last.
+    #[serde(default)]
+    pub images: BTreeMap<String, Timestamp>,
 }
 
 /// What a service runs: an image and everything around it.
@@ -60,6 +65,77 @@ pub struct Record {
     /// For a service that left node.toml and is stopped by what was last known of it.
     #[serde(default)]
     pub stop_timeout_seconds: Option<u64>,
+    /// When `good` passed its gate.
+    #[serde(default)]
+    pub good_since: Option<Timestamp>,
+    /// What a person asked for instead of what node.toml names (`agentctl update --to`, `agentctl rollback`).
+    #[serde(default)]
+    pub target: Option<Target>,
+    /// Since when a person holds it: no other image is taken.
+    #[serde(default)]
+    pub held_since: Option<Timestamp>,
+    /// Since when a person has stopped it.
+    #[serde(default)]
+    pub stopped_since: Option<Timestamp>,
+    /// The digest that its reference names now, and when that was seen first; for the age of images of which the
+    /// registry does not say when they were pushed.
+    #[serde(default)]
+    pub seen: Option<Seen>,
+    /// Its last updates, the oldest first.
+    #[serde(default)]
+    pub updates: Vec<Update>,
+}
+
+/// What a person asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `sha256:…`
+    pub digest: String,
+    /// As it was written: a tag, a digest or a whole reference.
+    pub named: String,
+    /// The reference of node.toml at that time; with another one the wish is over.
+    pub instead_of: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A digest, and when it was seen first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// `sha256:…`
+    pub digest: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One update, or the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// To what.
+    pub version: Version,
+    /// From what; absent for the first one of a service.
+    #[serde(default)]
+    pub from: Option<Version>,
+    /// When its container was to be made.
+    pub began: Timestamp,
+    /// When it was decided; absent while it is under way.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
+    /// How it went; absent while it is under way.
+    #[serde(default)]
+    pub end: Option<UpdateEnd>,
+}
+
+/// How an update went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpdateEnd {
+    /// It passed its gate.
+    Passed,
+    /// It did not, and why; one line.
+    Failed(String),
+    /// Something newer was wanted before.
+    Overtaken,
 }
 
 /// A version that failed its gate.
@@ -88,6 +164,12 @@ impl Record {
         previous: None,
         quarantine: Vec::new(),
         stop_timeout_seconds: None,
+        good_since: None,
+        target: None,
+        held_since: None,
+        stopped_since: None,
+        seen: None,
+        updates: Vec::new(),
     };
 
     /// Why the version must not be started, if it must not. An image that failed alone stays barred for as long as the

@@ -19,6 +19,7 @@ pub mod control;
 pub mod ctl;
 pub mod desired;
 pub mod engine;
+pub mod firewall;
 pub mod health;
 pub mod heartbeat;
 pub mod history;
@@ -31,6 +32,7 @@ pub mod publish;
 pub mod reconcile;
 pub mod registries;
 pub mod registry;
+pub mod rules;
 pub mod run;
 pub mod secrets;
 #[cfg(test)]

@@ -29,12 +29,14 @@ use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
 use crate::plan::{Action, Plan, plan};
 use crate::registry::Registry;
-use crate::snapshot::{EngineView, Observed};
+use crate::rules::Rules;
+use crate::snapshot::{EngineView, Observed, RulesView};
 use crate::status::{Explanation, Service};
 use crate::updates::{Ask, Candidates};
 use jiff::Timestamp;
 use node::config::settings::{Health, Network};
 use node::problem::Problem;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -212,6 +214,9 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             candidates: candidates.clone(),
             verdicts: self.gates.verdicts(),
             in_flight: self.work.in_flight(),
+            rules: RulesView::InForce(Rules::default()),
+            connections: BTreeMap::new(),
+            disk: None,
         };
         // Read after observing, so that nothing observed lies in the future.
         let now = (self.clock)();

@@ -5,7 +5,8 @@
 
 use crate::engine::{ImageFacts, PullProgress};
 use crate::health::Verdict;
-use crate::observed::Container;
+use crate::observed::{Container, Disk};
+use crate::rules::Rules;
 use jiff::Timestamp;
 use node::config::settings::ImageReference;
 use std::collections::BTreeMap;
@@ -23,6 +24,28 @@ pub struct Observed {
     pub images: BTreeMap<String, ImageState>,
     /// Work that is under way, by service.
     pub in_flight: BTreeMap<String, InFlight>,
+    /// Our rules of the firewall.
+    pub rules: RulesView,
+    /// Connections of clients that are open to a container that is to be drained, by container id; absent: not known.
+    pub connections: BTreeMap<String, u64>,
+    /// Room on the engine's file system; `None` while that is unknown.
+    pub disk: Option<Disk>,
+}
+
+/// Our rules of the firewall, as the kernel has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RulesView {
+    /// These are in force; none are where our table is missing.
+    InForce(Rules),
+    /// They cannot be read or written.
+    Unknown {
+        /// One line.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+        /// Since when.
+        since: Timestamp,
+    },
 }
 
 /// The engine, as far as it answers.
@@ -78,6 +101,10 @@ pub struct Answer {
     pub checked_at: Timestamp,
     /// A person asked (`agentctl update`), so a service that is never updated by itself takes it all the same.
     pub requested: bool,
+    /// When it was pushed, where the registry says so.
+    pub pushed_at: Option<Timestamp>,
+    /// Compressed size in bytes, where the registry says so.
+    pub size_bytes: Option<u64>,
 }
 
 /// Why there was no answer.

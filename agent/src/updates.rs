@@ -210,7 +210,13 @@ impl<R: Registry> Poller<R> {
                         .and_then(|before| before.answer)
                         .is_some_and(|answer| answer.requested && answer.digest == resolved.digest);
                     let requested = requested || was_requested;
-                    let answer = Answer { digest: resolved.digest, checked_at: now, requested };
+                    let answer = Answer {
+                        digest: resolved.digest,
+                        checked_at: now,
+                        requested,
+                        pushed_at: resolved.pushed_at,
+                        size_bytes: resolved.size_bytes,
+                    };
                     Candidate { reference, answer: Some(answer), failure: None }
                 }
                 Err(error) => {

@@ -179,6 +179,7 @@ fn settings() -> node::config::Settings {
     node::config::Settings {
         node_name: "test-node".to_owned(),
         docker: node::config::settings::Docker { install: false },
+        images: node::config::settings::Images::default(),
         agent: None,
         volumes: Default::default(),
         secrets: Default::default(),
@@ -205,9 +206,11 @@ fn service_settings() -> node::config::settings::Service {
         depends_on: Vec::new(),
         memory_bytes: None,
         nano_cpus: None,
+        gpus: None,
         user: None,
         read_only: false,
         capabilities: Vec::new(),
+        imds: false,
         stop_timeout: Duration::from_secs(30),
         network: Network::Node,
         health: Health {
@@ -221,6 +224,12 @@ fn service_settings() -> node::config::settings::Service {
             every: None,
             deadline: Duration::from_secs(300),
             min_healthy: Duration::from_secs(10),
+            strategy: node::config::settings::Strategy::Recreate,
+            min_age: Duration::ZERO,
+            windows: Vec::new(),
+            drain: Duration::from_secs(30),
+            before: Vec::new(),
+            after: Vec::new(),
         },
     }
 }

@@ -1,7 +1,7 @@
 //! For tests: an engine that only runs commands, and answers them as it is told.
 
-use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, PullProgress};
-use crate::observed::Container;
+use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, LocalImage, PullProgress};
+use crate::observed::{Container, Disk};
 use crate::registry::Login;
 use node::config::settings::ImageReference;
 use std::time::Duration;
@@ -45,6 +45,15 @@ where
     }
     async fn last_log_lines(&self, _: &str, _: usize) -> Result<Vec<String>, EngineError> {
         unreachable!("a prober reads no log")
+    }
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        unreachable!("a prober looks at no disk")
+    }
+    async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
+        unreachable!("a prober looks at no image")
+    }
+    async fn remove_image(&self, _: &str) -> Result<(), EngineError> {
+        unreachable!("a prober removes nothing")
     }
     async fn changed(&self) {
         unreachable!("a prober does not listen")

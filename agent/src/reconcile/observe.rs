@@ -6,7 +6,8 @@ use crate::engine::{Engine, EngineError};
 use crate::history::History;
 use crate::observed::Container;
 use crate::plan::{image_key, images_of_interest};
-use crate::snapshot::{EngineView, ImageState, Observed};
+use crate::rules::Rules;
+use crate::snapshot::{EngineView, ImageState, Observed, RulesView};
 use crate::updates::Candidates;
 use jiff::Timestamp;
 use node::config::settings::ImageReference;
@@ -87,6 +88,9 @@ impl<E: Engine> Observer<E> {
             verdicts: BTreeMap::new(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            rules: RulesView::InForce(Rules::default()),
+            connections: BTreeMap::new(),
+            disk: None,
         };
         for (image, digest) in images_of_interest(desired, &moment, history) {
             match self.image(&image, &digest).await {

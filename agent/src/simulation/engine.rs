@@ -3,9 +3,9 @@
 use super::{Trouble, World, samples};
 use crate::bell::Bell;
 use crate::clock::Clock;
-use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, PullProgress};
+use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, LocalImage, PullProgress};
 use crate::health::Verdict;
-use crate::observed::{Container, ContainerState};
+use crate::observed::{Container, ContainerState, Disk};
 use crate::reconcile::Gates;
 use crate::registry::{Login, Registry, RegistryError, Resolved};
 use crate::snapshot::ImageState;
@@ -144,6 +144,19 @@ impl Engine for Simulated {
     async fn start(&self, container_id: &str) -> Result<(), EngineError> {
         let result = self.world().start(container_id);
         self.done("start", result)
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        Ok(None)
+    }
+
+    async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_image(&self, name: &str) -> Result<(), EngineError> {
+        self.world().images.remove(name);
+        Ok(())
     }
 
     async fn stop(&self, container_id: &str, _timeout: Duration) -> Result<(), EngineError> {

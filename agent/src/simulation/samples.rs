@@ -4,7 +4,7 @@ use crate::desired::Service;
 use crate::observed::{Container, ContainerState};
 use crate::snapshot::{Answer, Candidate};
 use jiff::Timestamp;
-use node::config::settings::{self, Health, ImageReference, ImageVersion, Network, Probe, Update};
+use node::config::settings::{self, Health, ImageReference, ImageVersion, Network, Probe, Strategy, Update};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -34,9 +34,11 @@ pub(crate) fn settings(name: &str) -> settings::Service {
         depends_on: Vec::new(),
         memory_bytes: None,
         nano_cpus: None,
+        gpus: None,
         user: None,
         read_only: false,
         capabilities: Vec::new(),
+        imds: false,
         stop_timeout: Duration::from_secs(30),
         network: Network::Node,
         health: Health {
@@ -50,6 +52,12 @@ pub(crate) fn settings(name: &str) -> settings::Service {
             every: Some(Duration::from_secs(60)),
             deadline: Duration::from_secs(300),
             min_healthy: Duration::from_secs(10),
+            strategy: Strategy::Recreate,
+            min_age: Duration::ZERO,
+            windows: Vec::new(),
+            drain: Duration::from_secs(30),
+            before: Vec::new(),
+            after: Vec::new(),
         },
     }
 }
@@ -64,7 +72,13 @@ pub(crate) fn service(name: &str, spec: &str) -> Service {
 }
 
 pub(crate) fn answered(name: &str, digest: &str) -> Candidate {
-    let answer = Answer { digest: digest.to_owned(), checked_at: at(0), requested: false };
+    let answer = Answer {
+        digest: digest.to_owned(),
+        checked_at: at(0),
+        requested: false,
+        pushed_at: None,
+        size_bytes: None,
+    };
     Candidate { reference: image(name), answer: Some(answer), failure: None }
 }
 
@@ -86,6 +100,9 @@ pub(crate) fn container(
         created_at: at(0),
         address: None,
         image_health: None,
+        pid: None,
+        routed_ports: Vec::new(),
+        ipv6_ports: Vec::new(),
     }
 }
 

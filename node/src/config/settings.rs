@@ -12,6 +12,8 @@ pub struct Settings {
     pub node_name: String,
     /// `[docker]`
     pub docker: Docker,
+    /// `[images]`
+    pub images: Images,
     /// `[agent]`: where bootstrap gets the agent from; absent when the AMI has it.
     pub agent: Option<AgentArtifact>,
     /// `[volumes.NAME]`
@@ -31,6 +33,41 @@ pub struct Settings {
 pub struct Docker {
     /// Bootstrap installs the engine where it is missing.
     pub install: bool,
+}
+
+/// `[images]`: what becomes of images that no service needs. Those that are needed (the current, the previous and what a
+/// person asked for) are never removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Images {
+    /// Which ones are removed.
+    pub reclaim: Reclaim,
+    /// An image that no service needs is kept this long.
+    pub unused_for: Duration,
+    /// With less of the engine's file system free than so many percent, images go before their time, and none is
+    /// pulled that would not fit.
+    pub min_free_percent: u8,
+}
+
+impl Default for Images {
+    fn default() -> Images {
+        Images {
+            reclaim: Reclaim::Ours,
+            unused_for: Duration::from_secs(7 * 24 * 3600),
+            min_free_percent: 10,
+        }
+    }
+}
+
+/// Which images that no service needs are removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reclaim {
+    /// None.
+    Never,
+    /// Those that the agent pulled.
+    Ours,
+    /// All that no container uses.
+    All,
 }
 
 /// `[agent]`: a release tarball of the agent.
@@ -219,6 +256,16 @@ pub enum Network {
     Host,
 }
 
+/// `gpus`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gpus {
+    /// All that the node has.
+    All,
+    /// So many.
+    Count(u32),
+}
+
 /// `[services.NAME]`
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Service {
@@ -242,12 +289,16 @@ pub struct Service {
     pub memory_bytes: Option<u64>,
     /// Cores, in billionths (Docker's NanoCpus).
     pub nano_cpus: Option<i64>,
+    /// GPUs of the container.
+    pub gpus: Option<Gpus>,
     /// `UID[:GID]` or names inside the image.
     pub user: Option<String>,
     /// Read-only root file system.
     pub read_only: bool,
     /// Kept, all others are dropped; without the `CAP_` prefix.
     pub capabilities: Vec<String>,
+    /// It may reach the instance metadata.
+    pub imds: bool,
     /// From the stop signal to SIGKILL.
     pub stop_timeout: Duration,
     /// Which network it is on.
@@ -304,6 +355,39 @@ pub struct Update {
     pub deadline: Duration,
     /// How long it must have been healthy to pass the gate.
     pub min_healthy: Duration,
+    /// How the new container takes over.
+    pub strategy: Strategy,
+    /// How old an image has to be, by the registry's word or since it was first seen, before it is taken by itself.
+    pub min_age: Duration,
+    /// When images are taken by themselves; empty means always.
+    pub windows: Vec<Window>,
+    /// How long connections to the old container may live on.
+    pub drain: Duration,
+    /// Run inside the container that is to be replaced; exits with 0 when that may happen now. Empty: nobody is asked.
+    pub before: Vec<String>,
+    /// Run inside the new container once it is healthy; exits with 0 when it may take over. Empty: nobody is asked.
+    pub after: Vec<String>,
+}
+
+/// How a new container takes over from the old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// It runs beside the old one until it is healthy; then new connections go to it.
+    BlueGreen,
+    /// The old one stops before it starts.
+    Recreate,
+}
+
+/// A window of every week, in UTC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Window {
+    /// On which days it opens, Monday first.
+    pub days: [bool; 7],
+    /// When it opens, in minutes after midnight.
+    pub opens_at_minute: u16,
+    /// How long it is open, in minutes; it may reach into the next day.
+    pub open_for_minutes: u16,
 }
 
 /// `[logs]`

@@ -172,13 +172,25 @@ fn settings(command: &[&str]) -> Service {
         depends_on: vec![],
         memory_bytes: None,
         nano_cpus: None,
+        gpus: None,
         user: None,
         read_only: false,
         capabilities: vec![],
+        imds: false,
         stop_timeout: Duration::from_secs(1),
         network: Network::Node,
         health: health(Probe::ImageOrStayedUp),
-        update: Update { every: None, deadline: PLENTY, min_healthy: Duration::ZERO },
+        update: Update {
+            every: None,
+            deadline: PLENTY,
+            min_healthy: Duration::ZERO,
+            strategy: node::config::settings::Strategy::Recreate,
+            min_age: Duration::ZERO,
+            windows: Vec::new(),
+            drain: Duration::from_secs(30),
+            before: Vec::new(),
+            after: Vec::new(),
+        },
     }
 }
 

@@ -178,6 +178,9 @@ fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
         created_at,
         address: address(found.network_settings),
         image_health: image_health(&state),
+        pid: None,
+        routed_ports: Vec::new(),
+        ipv6_ports: Vec::new(),
         state: state_of(state, created_at),
         id: id.clone(),
     };

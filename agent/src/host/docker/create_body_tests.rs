@@ -24,9 +24,11 @@ fn service() -> Service {
         depends_on: vec![],
         memory_bytes: None,
         nano_cpus: None,
+        gpus: None,
         user: None,
         read_only: false,
         capabilities: vec![],
+        imds: false,
         stop_timeout: Duration::from_secs(30),
         network: Network::Node,
         health: Health {
@@ -40,6 +42,12 @@ fn service() -> Service {
             every: None,
             deadline: Duration::from_secs(300),
             min_healthy: Duration::from_secs(10),
+            strategy: node::config::settings::Strategy::Recreate,
+            min_age: Duration::ZERO,
+            windows: Vec::new(),
+            drain: Duration::from_secs(30),
+            before: Vec::new(),
+            after: Vec::new(),
         },
     }
 }
@@ -92,8 +100,10 @@ fn limits_user_command_and_capabilities() {
         command: vec!["gunicorn".to_owned(), "app.wsgi".to_owned()],
         memory_bytes: Some(512 << 20),
         nano_cpus: Some(500_000_000),
+        gpus: None,
         user: Some("1000:1000".to_owned()),
         capabilities: vec!["NET_BIND_SERVICE".to_owned()],
+        imds: false,
         stop_timeout: Duration::from_millis(1500),
         ..service()
     }));

@@ -17,8 +17,8 @@ mod tail;
 mod transport;
 
 use crate::bell::Bell;
-use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, PullProgress};
-use crate::observed::Container;
+use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, LocalImage, PullProgress};
+use crate::observed::{Container, Disk};
 use crate::registry::Login;
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOptionsBuilder};
 use node::config::settings::ImageReference;
@@ -209,6 +209,18 @@ impl Engine for Docker {
         timeout: Duration,
     ) -> Result<ExecOutcome, EngineError> {
         self.run_inside(container_id, command, timeout).await
+    }
+
+    async fn disk(&self) -> Result<Option<Disk>, EngineError> {
+        Ok(None)
+    }
+
+    async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
+        Ok(Vec::new())
+    }
+
+    async fn remove_image(&self, _name: &str) -> Result<(), EngineError> {
+        Ok(())
     }
 
     async fn changed(&self) {

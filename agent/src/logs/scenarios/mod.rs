@@ -96,6 +96,9 @@ impl Stage {
             created_at: BEGIN,
             address: None,
             image_health: None,
+            pid: None,
+            routed_ports: Vec::new(),
+            ipv6_ports: Vec::new(),
         });
         self.board.publish_services(Vec::new(), Vec::new(), containers.collect(), now);
     }

@@ -6,8 +6,10 @@ use crate::engine::ImageFacts;
 use crate::health::Verdict;
 use crate::history::memory::{Failure, ServiceMemory};
 use crate::observed::ContainerState;
+use crate::rules::Rules;
 use crate::simulation::samples::{answered, at, container, image, service};
 use crate::snapshot::ImageState;
+use crate::snapshot::RulesView;
 use crate::status::{HealthState, ServiceState, UpdateState};
 
 pub(super) const OLD: &str = "sha256:old";
@@ -31,6 +33,9 @@ pub(super) fn situation() -> Situation {
             verdicts: BTreeMap::new(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            rules: RulesView::InForce(Rules::default()),
+            connections: BTreeMap::new(),
+            disk: None,
         },
         history: History::default(),
         now: 1000,

@@ -8,10 +8,11 @@ use crate::history::{Durable, History};
 use crate::observed::ContainerState;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Action, Plan, Step, images_of_interest, plan};
+use crate::rules::Rules;
 use crate::simulation::engine::engine_error;
 use crate::simulation::samples::{answered, container, image, service};
 use crate::simulation::{Behaviour, Trouble, World};
-use crate::snapshot::{AskFailure, Candidate, EngineView, Observed};
+use crate::snapshot::{AskFailure, Candidate, EngineView, Observed, RulesView};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -105,6 +106,9 @@ impl Node {
             verdicts: self.world.verdicts(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            rules: RulesView::InForce(Rules::default()),
+            connections: BTreeMap::new(),
+            disk: None,
         };
         for (image, digest) in images_of_interest(&self.desired(), &observed, &self.history) {
             let key = image.pinned(&digest);

@@ -1,7 +1,7 @@
 //! `[services.NAME.health]` and `[services.NAME.update]`.
 
 use crate::config::findings::{Findings, Wrong};
-use crate::config::settings::{Health, Port, Probe, Protocol, Update};
+use crate::config::settings::{Health, Port, Probe, Protocol, Strategy, Update};
 use crate::config::text::{name, port, quantity};
 use crate::config::tree::Place;
 use crate::config::written::{self, PortNumber};
@@ -137,5 +137,15 @@ pub(super) fn update(written: &written::Update, place: Place<'_>, findings: &mut
         findings.add(place.key(culprit).at(), wrong.hint("make `deadline` longer than `min_healthy`"));
         return None;
     }
-    Some(Update { every, deadline, min_healthy })
+    Some(Update {
+        every,
+        deadline,
+        min_healthy,
+        strategy: Strategy::Recreate,
+        min_age: Duration::ZERO,
+        windows: Vec::new(),
+        drain: Duration::from_secs(30),
+        before: Vec::new(),
+        after: Vec::new(),
+    })
 }

@@ -8,7 +8,7 @@ mod service;
 mod volumes;
 
 use super::findings::{Findings, Wrong, did_you_mean};
-use super::settings::{Docker, Settings};
+use super::settings::{Docker, Images, Settings};
 use super::text::name;
 use super::tree::Place;
 use super::written::Written;
@@ -46,6 +46,7 @@ pub(super) fn settings(
     Some(Settings {
         node_name: node_name?,
         docker: Docker { install: written.docker.install },
+        images: Images::default(),
         agent: agent?,
         volumes: volumes?,
         secrets: secrets?,
