@@ -5,6 +5,7 @@ mod across;
 mod health;
 mod sections;
 mod service;
+mod update;
 mod volumes;
 
 use super::findings::{Findings, Wrong, did_you_mean};

@@ -1,6 +1,6 @@
 //! `[services.NAME]`, each for itself.
 
-use super::{Document, each, health, list, optional};
+use super::{Document, each, health, list, optional, update};
 use crate::config::findings::{Findings, Wrong};
 use crate::config::settings::{EnvironmentValue, Mount, Network, Port, Service};
 use crate::config::text::{image, name, path, port, quantity};
@@ -42,7 +42,7 @@ pub(super) fn service(
     let stop_timeout = quantity::duration_in(&written.stop_timeout, Duration::ZERO..=STOP_AT_MOST);
     let stop_timeout = findings.take(place.key("stop_timeout").at(), stop_timeout);
     let health = health::health(&written.health, place, ports.as_deref(), findings);
-    let update = health::update(&written.update, place.key("update"), findings);
+    let update = update::update(&written.update, place.key("update"), findings);
     named?;
     let (memory_bytes, nano_cpus) = limits?;
     Some(Service {
