@@ -2,7 +2,7 @@
 
 use crate::config::findings::{Findings, Wrong};
 use crate::config::settings::{Health, Port, Probe, Protocol};
-use crate::config::text::{name, port, quantity};
+use crate::config::text::{port, quantity};
 use crate::config::tree::Place;
 use crate::config::written::{self, PortNumber};
 use std::ops::RangeInclusive;
@@ -104,5 +104,5 @@ fn exec(command: &[String], place: Place<'_>, findings: &mut Findings) -> Option
         );
         return None;
     }
-    super::list(command, place, findings, name::argument).map(Probe::Exec)
+    super::command(command, place, findings).map(Probe::Exec)
 }
