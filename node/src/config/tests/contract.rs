@@ -1,4 +1,5 @@
-//! The whole contract, as the design has it, with the one service added that its `depends_on` names.
+//! The whole contract, as the design has it, with the keys that were added to it since and the one service that its
+//! `depends_on` names.
 
 use super::check;
 
