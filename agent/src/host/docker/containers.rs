@@ -178,6 +178,7 @@ fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
         created_at,
         address: address(found.network_settings),
         image_health: image_health(&state),
+        network_prefix: None,
         pid: None,
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),

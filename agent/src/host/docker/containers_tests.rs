@@ -48,6 +48,7 @@ fn running() -> Container {
         created_at: at("2026-01-01T00:00:00.123456789Z"),
         address: Some(IpAddr::from([172, 18, 0, 2])),
         image_health: None,
+        network_prefix: None,
         pid: None,
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),
