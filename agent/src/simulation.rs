@@ -3,12 +3,14 @@
 //! applies on it whatever chance brings.
 
 pub(crate) mod engine;
+pub(crate) mod firewall;
 mod histories;
 pub(crate) mod samples;
 
 use crate::engine::ImageFacts;
 use crate::health::Verdict;
 use crate::observed::{Container, ContainerState};
+use crate::rules::{HostPort, Rules};
 use crate::snapshot::ImageState;
 use crate::status::HealthState;
 use jiff::Timestamp;
@@ -43,6 +45,13 @@ pub(crate) enum Trouble {
     Refused(&'static str),
 }
 
+/// It ran until then; its address is free again.
+fn end(container: &mut Container, code: i64, at: Timestamp) {
+    container.state = ContainerState::Exited { code, at, out_of_memory: false, error: None };
+    (container.address, container.pid) = (None, None);
+    container.ipv6_ports.clear();
+}
+
 /// The model of one node.
 #[derive(Debug, Clone)]
 pub(crate) struct World {
@@ -58,6 +67,16 @@ pub(crate) struct World {
     pub(crate) images: BTreeSet<String>,
     /// By digest; [`Behaviour::Healthy`] where nothing is said.
     pub(crate) behaviours: BTreeMap<String, Behaviour>,
+    /// Our rules, as the kernel has them.
+    pub(crate) rules: Rules,
+    /// Its rules can be read and written.
+    pub(crate) firewall_works: bool,
+    /// Open connections, by container; none where nothing is said.
+    pub(crate) clients: BTreeMap<String, u64>,
+    /// Services and ports of which clients expect answers.
+    pub(crate) watched: Vec<(String, HostPort)>,
+    /// Deeds of the agent after which such a client no longer got one.
+    pub(crate) gaps: Vec<String>,
     /// The next calls fail so.
     pub(crate) troubles: Vec<Trouble>,
     /// What was done, for the story of a failing test and for order.
@@ -75,6 +94,11 @@ impl World {
             foreign: vec!["foreign-database".to_owned()],
             images: BTreeSet::new(),
             behaviours: BTreeMap::new(),
+            rules: Rules::default(),
+            firewall_works: true,
+            clients: BTreeMap::new(),
+            watched: Vec::new(),
+            gaps: Vec::new(),
             troubles: Vec::new(),
             story: Vec::new(),
             made: 0,
@@ -96,7 +120,7 @@ impl World {
             };
             let at = started_at + Duration::from_secs(after);
             if at <= self.now {
-                container.state = ContainerState::Exited { code, at, out_of_memory: false, error: None };
+                end(container, code, at);
                 self.story.push(format!("{} {} ended", at, container.name));
             }
         }
@@ -185,15 +209,17 @@ impl World {
         self.trouble(&format!("start {id}"))?;
         let now = self.now;
         let behaviours = self.behaviours.clone();
+        let taken = self.published_by_another(id);
+        let address = self.free_address();
         let container = self.find(id)?;
         if matches!(container.state, ContainerState::Running { .. }) {
             return Ok(());
         }
         let behaviour = behaviours.get(&container.digest).copied();
         let story = format!("{now} start {} of {}", container.name, container.digest);
-        let refused = behaviour == Some(Behaviour::StartRefused);
+        let refused = taken || behaviour == Some(Behaviour::StartRefused);
         if !refused {
-            container.state = ContainerState::Running { started_at: now };
+            firewall::run(container, address, now);
         }
         self.story.push(story);
         self.advance(now);
@@ -202,13 +228,13 @@ impl World {
 
     pub(crate) fn stop(&mut self, id: &str) -> Result<(), Trouble> {
         self.trouble(&format!("stop {id}"))?;
-        let now = self.now;
+        let (now, before) = (self.now, self.answering());
         let container = self.find(id)?;
-        if matches!(container.state, ContainerState::Running { .. }) {
-            container.state =
-                ContainerState::Exited { code: 143, at: now, out_of_memory: false, error: None };
-        }
         let story = format!("{now} stop {}", container.name);
+        if matches!(container.state, ContainerState::Running { .. }) {
+            end(container, 143, now);
+        }
+        self.note_gaps(&before, &story);
         self.story.push(story);
         Ok(())
     }
@@ -227,7 +253,7 @@ impl World {
             container.service == service && matches!(container.state, ContainerState::Running { .. })
         };
         for container in self.containers.iter_mut().filter(running) {
-            container.state = ContainerState::Exited { code, at: now, out_of_memory: false, error: None };
+            end(container, code, now);
         }
         self.story.push(format!("{now} {service} crashes"));
     }
@@ -237,10 +263,10 @@ impl World {
         let now = self.now;
         for container in &mut self.containers {
             if matches!(container.state, ContainerState::Running { .. }) {
-                container.state =
-                    ContainerState::Exited { code: 255, at: now, out_of_memory: false, error: None };
+                end(container, 255, now);
             }
         }
+        self.rules = Rules::default();
         self.story.push(format!("{now} reboot"));
     }
 

@@ -33,6 +33,7 @@ pub(super) fn situation() -> Situation {
             verdicts: BTreeMap::new(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            bridges: BTreeSet::new(),
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,

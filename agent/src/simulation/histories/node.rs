@@ -8,13 +8,12 @@ use crate::history::{Durable, History};
 use crate::observed::ContainerState;
 use crate::outcome::{self, Outcome};
 use crate::plan::{Action, Plan, Step, images_of_interest, plan};
-use crate::rules::Rules;
 use crate::simulation::engine::engine_error;
 use crate::simulation::samples::{answered, container, image, service};
 use crate::simulation::{Behaviour, Trouble, World};
 use crate::snapshot::{AskFailure, Candidate, EngineView, Observed, RulesView};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Something that happens.
@@ -106,7 +105,8 @@ impl Node {
             verdicts: self.world.verdicts(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            rules: RulesView::InForce(Rules::default()),
+            bridges: BTreeSet::new(),
+            rules: RulesView::InForce(self.world.rules.clone()),
             connections: BTreeMap::new(),
             disk: None,
         };
