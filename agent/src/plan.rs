@@ -14,6 +14,7 @@ mod removed;
 mod report;
 mod service;
 mod steps;
+pub mod stopping;
 mod view;
 mod wanted;
 mod words;
