@@ -5,10 +5,11 @@
 //! input wins at the next pass. A pass does not fail: what went wrong is a problem on the board.
 //! What always holds: for one service at most one pull and one step are under way; the history is on disk, if it can
 //! be written at all, before the step that relies on it.
-//! Not its job: deciding, which [`crate::plan`] does, and restarting anything when the agent itself stops: containers
-//! run on.
+//! When the agent stops, containers run on; when the machine goes down, they are stopped first ([`drain`]).
+//! Not its job: deciding, which [`crate::plan`] does.
 
 mod commands;
+mod drain;
 mod gates;
 mod observe;
 mod work;
@@ -76,11 +77,13 @@ pub struct Inputs {
     pub clock: Clock,
     /// Ends the loop; containers run on.
     pub shutdown: CancellationToken,
+    /// The machine goes down: ends the loop when all services are stopped.
+    pub drain: CancellationToken,
 }
 
 /// Runs until shutdown.
 pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, inputs: Inputs) {
-    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown } = inputs;
+    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown, drain } = inputs;
     let (durable, damage) = outside.history.load();
     if let Some(error) = &damage {
         tracing::warn!("{}", node::fault::with_hint(error));
@@ -100,18 +103,21 @@ pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, in
         published: None,
         containers: Vec::new(),
     };
-    reconciler.run(Channels { desired, candidates, commands }, shutdown).await;
+    reconciler.run(Channels { desired, candidates, commands, shutdown, drain }).await;
 }
 
 struct Channels {
     desired: watch::Receiver<Desired>,
     candidates: watch::Receiver<Candidates>,
     commands: mpsc::Receiver<Command>,
+    shutdown: CancellationToken,
+    drain: CancellationToken,
 }
 
 /// Why the loop woke.
 enum Wake {
     Shutdown,
+    Drain,
     /// Something to observe: engine, gates, registry, configuration, time.
     Look,
     Command(Command),
@@ -163,13 +169,17 @@ impl Published {
 }
 
 impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
-    async fn run(mut self, mut channels: Channels, shutdown: CancellationToken) {
+    async fn run(mut self, mut channels: Channels) {
         loop {
             let desired = channels.desired.borrow_and_update().clone();
             let candidates = channels.candidates.borrow_and_update().clone();
             let wait = self.pass(&desired, &candidates).await;
-            match self.next(&mut channels, &shutdown, wait).await {
+            match self.next(&mut channels, wait).await {
                 Wake::Shutdown => break,
+                Wake::Drain => {
+                    self.drain(&desired, channels).await;
+                    break;
+                }
                 Wake::Look => {}
                 Wake::Command(command) => self.command(command, &desired),
                 Wake::Finished(finished) => self.finished(finished, &desired),
@@ -180,12 +190,13 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
     }
 
     /// Waits for the next thing that matters, `wait` at most.
-    async fn next(&mut self, channels: &mut Channels, shutdown: &CancellationToken, wait: Duration) -> Wake {
+    async fn next(&mut self, channels: &mut Channels, wait: Duration) -> Wake {
         tokio::select! {
             // Shutdown first, then results: they make room for the next step.
             biased;
             // Nothing is consumed by a wait that is given up.
-            () = shutdown.cancelled() => Wake::Shutdown,
+            () = channels.shutdown.cancelled() => Wake::Shutdown,
+            () = channels.drain.cancelled() => Wake::Drain,
             // Takes a finished task only by returning it.
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.
