@@ -19,6 +19,7 @@ mod restart;
 mod rules;
 mod service;
 mod steps;
+pub mod stopping;
 mod view;
 mod wanted;
 mod words;

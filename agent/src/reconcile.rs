@@ -5,10 +5,11 @@
 //! input wins at the next pass. A pass does not fail: what went wrong is a problem on the board.
 //! What always holds: for one service at most one pull and one step are under way; the history is on disk, if it can
 //! be written at all, before the step that relies on it.
-//! Not its job: deciding, which [`crate::plan`] does, and restarting anything when the agent itself stops: containers
-//! run on.
+//! When the agent stops, containers run on; when the machine goes down, they are stopped first ([`drain`]).
+//! Not its job: deciding, which [`crate::plan`] does.
 
 mod commands;
+mod drain;
 mod gates;
 mod observe;
 mod routing;
@@ -78,6 +79,8 @@ pub struct Inputs {
     pub clock: Clock,
     /// Ends the loop; containers run on.
     pub shutdown: CancellationToken,
+    /// The machine goes down: ends the loop when all services are stopped.
+    pub drain: CancellationToken,
 }
 
 /// Runs until shutdown.
@@ -85,7 +88,7 @@ pub async fn run<E: Engine, R: Registry, G: Gates, F: Firewall>(
     outside: Outside<E, R, G, F>,
     inputs: Inputs,
 ) {
-    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown } = inputs;
+    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown, drain } = inputs;
     let (durable, damage) = outside.history.load();
     if let Some(error) = &damage {
         tracing::warn!("{}", node::fault::with_hint(error));
@@ -106,18 +109,21 @@ pub async fn run<E: Engine, R: Registry, G: Gates, F: Firewall>(
         published: None,
         containers: Vec::new(),
     };
-    reconciler.run(Channels { desired, candidates, commands }, shutdown).await;
+    reconciler.run(Channels { desired, candidates, commands, shutdown, drain }).await;
 }
 
 struct Channels {
     desired: watch::Receiver<Desired>,
     candidates: watch::Receiver<Candidates>,
     commands: mpsc::Receiver<Command>,
+    shutdown: CancellationToken,
+    drain: CancellationToken,
 }
 
 /// Why the loop woke.
 enum Wake {
     Shutdown,
+    Drain,
     /// Something to observe: engine, gates, registry, configuration, time.
     Look,
     /// Others may have changed the firewall.
@@ -172,13 +178,17 @@ impl Published {
 }
 
 impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
-    async fn run(mut self, mut channels: Channels, shutdown: CancellationToken) {
+    async fn run(mut self, mut channels: Channels) {
         loop {
             let desired = channels.desired.borrow_and_update().clone();
             let candidates = channels.candidates.borrow_and_update().clone();
             let wait = self.pass(&desired, &candidates).await;
-            match self.next(&mut channels, &shutdown, wait).await {
+            match self.next(&mut channels, wait).await {
                 Wake::Shutdown => break,
+                Wake::Drain => {
+                    self.drain(&desired, channels).await;
+                    break;
+                }
                 Wake::Look => {}
                 Wake::Firewall => self.routing.forget(),
                 Wake::Command(command) => self.command(command, &desired),
@@ -190,12 +200,13 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
     }
 
     /// Waits for the next thing that matters, `wait` at most.
-    async fn next(&mut self, channels: &mut Channels, shutdown: &CancellationToken, wait: Duration) -> Wake {
+    async fn next(&mut self, channels: &mut Channels, wait: Duration) -> Wake {
         tokio::select! {
             // Shutdown first, then results: they make room for the next step.
             biased;
             // Nothing is consumed by a wait that is given up.
-            () = shutdown.cancelled() => Wake::Shutdown,
+            () = channels.shutdown.cancelled() => Wake::Shutdown,
+            () = channels.drain.cancelled() => Wake::Drain,
             // Takes a finished task only by returning it.
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.

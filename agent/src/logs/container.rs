@@ -103,9 +103,12 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
         }
     }
 
-    /// Returns when the container is gone, or when the agent stops and what was read is delivered.
+    /// Returns when the container is gone, or when the agent stops and what was read is delivered; of a container that
+    /// has ended, that is all.
     pub(super) async fn run(mut self) {
         let mut unread = true;
+        // The end of the container up to which all was read.
+        let mut read_to = None;
         loop {
             let began_in = *self.presence.borrow_and_update();
             if began_in == Presence::NotStarted {
@@ -117,10 +120,14 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
                     PassEnd::Failed(SourceError::Engine(error)) => {
                         unread = true;
                         self.unreadable(error);
+                        if self.stop.is_cancelled() {
+                            return;
+                        }
                         self.rest(Some(self.pause())).await;
                     }
                     PassEnd::End if matches!(began_in, Presence::Ended(_)) => {
                         unread = false;
+                        read_to = Some(began_in);
                         self.rest(None).await;
                     }
                     PassEnd::End => {
@@ -130,10 +137,14 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
                     PassEnd::Stopped => return,
                 }
             }
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() && (!self.has_ended() || read_to == Some(*self.presence.borrow())) {
                 return;
             }
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(*self.presence.borrow(), Presence::Ended(_))
     }
 
     async fn pass(&mut self) -> PassEnd {
@@ -148,7 +159,11 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
             // Waiting for time, for a token and for the next item of a stream loses nothing when it is dropped.
             let line = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => {
+                () = self.stop.cancelled(), if !(self.stop.is_cancelled() && self.has_ended()) => {
+                    if self.has_ended() {
+                        // Its log has an end, which is read to.
+                        continue;
+                    }
                     self.flush().await;
                     return PassEnd::Stopped;
                 }

@@ -59,6 +59,11 @@ impl<E: Engine> Observer<E> {
         }
     }
 
+    /// Whom it asks.
+    pub(super) fn engine(&self) -> &Arc<E> {
+        &self.engine
+    }
+
     /// Returns when something happened in the engine since the last return. Cancel safe.
     pub(super) async fn changed(&self) {
         self.engine.changed().await;

@@ -1,6 +1,7 @@
 //! The whole loop with its poller, in virtual time, on a simulated node.
 
 mod beside;
+mod drain;
 
 use super::*;
 use crate::command::{Refused, Reply};
@@ -30,6 +31,7 @@ struct Agent {
     desired: watch::Sender<Desired>,
     commands: mpsc::Sender<Command>,
     shutdown: CancellationToken,
+    drain: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -59,7 +61,7 @@ impl Agent {
         let (candidates, candidates_seen) = watch::channel(BTreeMap::new());
         let (commands, commands_taken) = mpsc::channel(16);
         let (asks, asks_taken) = mpsc::channel(16);
-        let shutdown = CancellationToken::new();
+        let (shutdown, drain) = (CancellationToken::new(), CancellationToken::new());
         let engine = Arc::new(node.clone());
         let secrets = node::secrets::Store::new(&paths);
         let outside = Outside {
@@ -77,6 +79,7 @@ impl Agent {
             heartbeat: Heartbeat::default(),
             clock: node.clock(),
             shutdown: shutdown.clone(),
+            drain: drain.clone(),
         };
         let poller = updates::Inputs {
             desired: wanted,
@@ -89,7 +92,7 @@ impl Agent {
             tokio::spawn(run(outside, inputs)),
             tokio::spawn(updates::run(engine, node.clock(), poller)),
         ];
-        Agent { node, root, board, desired, commands, shutdown, tasks }
+        Agent { node, root, board, desired, commands, shutdown, drain, tasks }
     }
 
     /// Waits until the status is so, and returns how long that took.

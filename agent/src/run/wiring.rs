@@ -35,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests to ask a registry; the loop sends one per command of an operator.
 const ASKS_WAITING: usize = 16;
+/// The name of the loop, for whose end the way down with the machine waits.
+pub(super) const RECONCILE: &str = "reconcile";
 
 /// Starts them all.
 pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &Facts) {
@@ -125,7 +127,7 @@ fn services(
         asks: asked,
         candidates: sender,
         seed: facts.instance_id.clone(),
-        shutdown: agent.stop.clone(),
+        shutdown: agent.drain.clone(),
     };
     agent.spawn("updates", updates::run(Arc::clone(&registry), Arc::clone(&clock), polling));
     let engine = Arc::new(agent.docker.clone());
@@ -144,8 +146,9 @@ fn services(
         heartbeat: agent.heartbeat.clone(),
         clock,
         shutdown: agent.stop.clone(),
+        drain: agent.drain.clone(),
     };
-    agent.spawn("reconcile", reconcile::run(outside, inputs));
+    agent.spawn(RECONCILE, reconcile::run(outside, inputs));
 }
 
 /// Takes every rule and enforces none: stands here until this build has a firewall of its own.
