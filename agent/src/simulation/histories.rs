@@ -14,7 +14,7 @@ use pass::steps;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-const CASES: u32 = 10_000;
+const CASES: u32 = 100_000;
 /// Each has a thread of its own and its share of the cases.
 const SEEDS: usize = 4;
 const FIRST_SEED: u8 = 1;
@@ -65,6 +65,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::FirewallFails),
         1 => Just(Event::FirewallFlushed),
         1 => (which(), 0_u64..3).prop_map(|(which, count)| Event::Clients(which, count)),
+        1 => (which(), any::<bool>()).prop_map(|(which, stopped)| Event::Stopped(which, stopped)),
     ]
 }
 
@@ -125,10 +126,14 @@ fn check_rest(node: &Node, plan: &Plan) {
 /// Runs so many histories with that seed.
 fn try_histories(cases: u32, seed: u8) {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
-    let histories = (behaviours(), left_behind(), prop::collection::vec(event(), 0..60));
+    let strategies = prop::collection::vec(any::<bool>(), SERVICES.len());
+    let histories = (behaviours(), strategies, left_behind(), prop::collection::vec(event(), 0..60));
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
-    let result = runner.run(&histories, |(behaviours, left_behind, events)| {
+    let result = runner.run(&histories, |(behaviours, strategies, left_behind, events)| {
         let mut node = Node::new(&behaviours);
+        for (which, beside) in strategies.into_iter().enumerate() {
+            node.happen(&Event::Strategy(which, beside));
+        }
         node.world.inherit(left_behind);
         for event in &events {
             node.happen(event);

@@ -46,6 +46,7 @@ pub(super) enum Event {
     FirewallFails(bool),
     FirewallFlushed,
     Clients(usize, u64),
+    Stopped(usize, bool),
 }
 
 /// A node under test.
@@ -216,7 +217,14 @@ impl Node {
             Event::FirewallFails(fails) => self.world.firewall_works = !fails,
             Event::FirewallFlushed => self.world.rules = Rules::default(),
             Event::Clients(which, count) => self.connect(SERVICES[*which], *count),
+            Event::Stopped(which, stopped) => self.stopped(SERVICES[*which], *stopped),
         }
+    }
+
+    fn stopped(&mut self, name: &str, stopped: bool) {
+        let now = self.world.now;
+        self.history.durable.record_mut(name).stopped_since = stopped.then_some(now);
+        self.save();
     }
 
     fn connect(&mut self, name: &str, count: u64) {
@@ -264,6 +272,7 @@ impl Node {
         self.world.firewall_works = true;
         self.unwanted.clear();
         for name in SERVICES {
+            self.stopped(name, false);
             self.candidates.entry(name.to_owned()).or_insert_with(|| answered(name, DIGESTS[0]));
         }
         for candidate in self.candidates.values_mut() {

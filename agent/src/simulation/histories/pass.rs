@@ -128,6 +128,7 @@ impl Node {
         match action {
             Action::Start { container_id, version, .. } => {
                 assert!(record.barred(version).is_none(), "a barred version is started: {}", story());
+                assert!(record.stopped_since.is_none(), "what a person stopped is started: {}", story());
                 let running = self.world.running(name);
                 let others: Vec<_> = running.into_iter().filter(|other| other.id != *container_id).collect();
                 self.check_company(desired, (name, version), &others);
@@ -192,7 +193,9 @@ impl Node {
         for Gap { service, before, deed } in std::mem::take(&mut self.world.gaps) {
             let version = Version { digest: before.digest.clone(), spec: before.spec.clone() };
             let asked = self.history.memory.service(&service).restart.is_some();
-            let given_up = self.history.durable.record(&service).barred(&version).is_some();
+            let record = self.history.durable.record(&service);
+            let asked = asked || record.stopped_since.is_some();
+            let given_up = record.barred(&version).is_some();
             let excused = asked || given_up || desired.service(&service).is_none();
             assert!(excused, "{service} lost {} by {deed}\n{}", before.name, self.story());
         }
