@@ -36,6 +36,15 @@ pub(crate) enum Behaviour {
     PullRefused,
 }
 
+/// After a deed of the agent clients of a service got no answer any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) service: String,
+    /// Who answered before.
+    pub(crate) before: Container,
+    pub(crate) deed: String,
+}
+
 /// Why the model did not do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -76,7 +85,7 @@ pub(crate) struct World {
     /// Services and ports of which clients expect answers.
     pub(crate) watched: Vec<(String, HostPort)>,
     /// Deeds of the agent after which such a client no longer got one.
-    pub(crate) gaps: Vec<String>,
+    pub(crate) gaps: Vec<Gap>,
     /// The next calls fail so.
     pub(crate) troubles: Vec<Trouble>,
     /// What was done, for the story of a failing test and for order.
@@ -234,7 +243,7 @@ impl World {
         if matches!(container.state, ContainerState::Running { .. }) {
             end(container, 143, now);
         }
-        self.note_gaps(&before, &story);
+        self.note_gaps(before, &story);
         self.story.push(story);
         Ok(())
     }

@@ -82,8 +82,25 @@ fn end_of(container: &Container) -> String {
         ContainerState::Exited { error: Some(error), code, .. } => {
             format!("exited with code {code}: {error}")
         }
-        ContainerState::Exited { code, .. } => format!("exited with code {code}"),
+        ContainerState::Exited { code, .. } => match meaning(*code) {
+            Some(meaning) => format!("exited with code {code} ({meaning})"),
+            None => format!("exited with code {code}"),
+        },
         _ => "ended".to_owned(),
+    }
+}
+
+/// What shells and the kernel mean by a code, where that is known.
+fn meaning(code: i64) -> Option<&'static str> {
+    match code {
+        126 => Some("its command cannot be executed"),
+        127 => Some("its command was not found"),
+        132 => Some("illegal instruction: built for another processor"),
+        134 => Some("it aborted"),
+        137 => Some("killed with SIGKILL"),
+        139 => Some("segmentation fault"),
+        143 => Some("ended by SIGTERM"),
+        _ => None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! One service in one situation each: the whole plan.
 
+mod beside;
+mod rules;
 mod situation;
 mod updates;
 

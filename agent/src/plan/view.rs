@@ -118,20 +118,22 @@ impl<'a> View<'a> {
         self.wanted.settings.update.strategy == Strategy::BlueGreen
     }
 
-    /// The running container to which the service's ports are to lead: that of the good version. With none of that,
-    /// the one to which they lead already, else the newest, and never one of a barred version.
+    /// The running container to which the service's ports are to lead: that of the good version. While that does not
+    /// run, the one that has them already. Where there is no good one at all, the newest. Never one of a barred version.
     pub(super) fn serving(&self) -> Option<&'a Container> {
-        if let Some(good) = self.record.good.as_ref().and_then(|good| self.container_of(good)) {
-            return Some(good).filter(|container| runs(container));
+        let good = self.record.good.as_ref().and_then(|good| self.container_of(good));
+        if let Some(good) = good.filter(|container| runs(container)) {
+            return Some(good);
         }
-        let mut running = self
-            .containers
-            .iter()
-            .copied()
-            .filter(|container| runs(container) && self.record.barred(&version_of(container)).is_none());
-        let newest = running.next()?;
-        let mut all = std::iter::once(newest).chain(running);
-        Some(all.find(|container| self.leads_to(container) == Some(true)).unwrap_or(newest))
+        let allowed =
+            |container: &&Container| runs(container) && self.record.barred(&version_of(container)).is_none();
+        let mut running = self.containers.iter().copied().filter(allowed);
+        // What the engine published itself is reached without any rule.
+        let has_them = running
+            .clone()
+            .find(|container| self.leads_to(container) == Some(true))
+            .or_else(|| running.clone().find(|container| container.routed_ports.is_empty()));
+        has_them.or_else(|| if good.is_some() { None } else { running.next() })
     }
 
     /// Whether some port leads to the container now; `None` while that cannot be seen.

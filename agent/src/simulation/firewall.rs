@@ -1,6 +1,6 @@
 //! Addresses, ports and rules of the model: what a client of the node would reach.
 
-use super::{Behaviour, World};
+use super::{Behaviour, Gap, World};
 use crate::observed::{Container, ContainerState, ProxyPort};
 use crate::rules::{HostPort, Rules};
 use jiff::Timestamp;
@@ -24,6 +24,17 @@ pub(super) fn run(container: &mut Container, address: Ipv4Addr, now: Timestamp) 
 }
 
 impl World {
+    /// Containers that were there before: those that run have addresses.
+    pub(crate) fn inherit(&mut self, containers: Vec<Container>) {
+        self.containers = containers;
+        for index in 0..self.containers.len() {
+            if let ContainerState::Running { started_at } = self.containers[index].state {
+                let address = self.free_address();
+                run(&mut self.containers[index], address, started_at);
+            }
+        }
+    }
+
     pub(super) fn free_address(&self) -> Ipv4Addr {
         let taken: BTreeSet<_> = self.containers.iter().filter_map(|container| container.address).collect();
         let mut all = (FIRST..).map(Ipv4Addr::from_bits);
@@ -45,7 +56,7 @@ impl World {
         if self.firewall_works {
             let (before, story) = (self.answering(), format!("{} rules {:?}", self.now, rules.routes));
             self.rules = rules.clone();
-            self.note_gaps(&before, &story);
+            self.note_gaps(before, &story);
             self.story.push(story);
         }
         self.firewall_works
@@ -60,18 +71,23 @@ impl World {
         self.containers.iter().find(there)
     }
 
-    /// Which of the watched ports give an answer.
-    pub(crate) fn answering(&self) -> BTreeSet<(String, HostPort)> {
-        let answers = |(service, port): &&(String, HostPort)| self.answers(service, *port);
-        self.watched.iter().filter(answers).cloned().collect()
+    /// Who answers on the watched ports, as far as they give an answer.
+    pub(super) fn answering(&self) -> Vec<(String, HostPort, Container)> {
+        let answering = self.watched.iter().filter(|(service, port)| self.answers(service, *port));
+        answering
+            .filter_map(|(service, port)| {
+                Some((service.clone(), *port, self.behind(service, *port)?.clone()))
+            })
+            .collect()
     }
 
     /// A deed of the agent must not take an answer away.
-    pub(super) fn note_gaps(&mut self, before: &BTreeSet<(String, HostPort)>, deed: &str) {
-        let after = self.answering();
-        let gone = before.difference(&after).map(|(service, _)| format!("{service}: {deed}"));
-        let gone: Vec<_> = gone.collect();
-        self.gaps.extend(gone);
+    pub(super) fn note_gaps(&mut self, before: Vec<(String, HostPort, Container)>, deed: &str) {
+        for (service, port, before) in before {
+            if !self.answers(&service, port) {
+                self.gaps.push(Gap { service, before, deed: deed.to_owned() });
+            }
+        }
     }
 
     /// A client gets an answer on that port, and a good one.

@@ -31,7 +31,7 @@ fn behaves(agent: &Agent, digest: &str, behaviour: Behaviour) {
 
 fn check_no_gap(agent: &Agent) {
     let world = agent.node.world();
-    assert_eq!(world.gaps, [""; 0], "{}", world.story.join("\n"));
+    assert_eq!(world.gaps, [], "{}", world.story.join("\n"));
     assert!(world.answers("api", WEB), "{}", world.story.join("\n"));
 }
 
@@ -232,7 +232,7 @@ async fn a_restart_that_was_asked_for_takes_the_port_away_before_the_stop() {
     }
     let gaps = agent.node.world().gaps.clone();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
-    assert!(gaps[0].contains("rules {}"), "the stop came before the rules: {gaps:?}");
+    assert!(gaps[0].deed.contains("rules {}"), "the stop came before the rules: {gaps:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -253,5 +253,5 @@ async fn a_strategy_is_changed_both_ways() {
     alone(&agent).await;
     let world = agent.node.world();
     assert!(world.answers("api", WEB) && world.rules.routes.is_empty(), "{}", world.story.join("\n"));
-    assert!(world.gaps.iter().all(|gap| gap.contains("rules {}")), "{:?}", world.gaps);
+    assert!(world.gaps.iter().all(|gap| gap.deed.contains("rules {}")), "{:?}", world.gaps);
 }
