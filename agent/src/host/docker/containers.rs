@@ -151,7 +151,7 @@ impl Docker {
 
 /// Interfaces with an address of IPv6, one a line; the file is missing or empty where the kernel has it switched off.
 fn host_has_ipv6() -> bool {
-    std::fs::read("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
+    std::fs::read("/proc/thread-self/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
 }
 
 /// A container that carries our label but cannot be placed.
