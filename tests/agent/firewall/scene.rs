@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// The cloud's end of the cable, and the instance's.
-pub(crate) const CLOUD_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x198, 0, 0, 0, 0, 0, 1);
+const CLOUD_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x198, 0, 0, 0, 0, 0, 1);
 pub(crate) const INSTANCE_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x198, 0, 0, 0, 0, 0, 2);
 /// Long enough on a busy machine; only a failing situation waits that long.
 pub(crate) const PLENTY: Duration = Duration::from_secs(30);

@@ -2,11 +2,11 @@
 
 use crate::Situation;
 use crate::containers::{INSIDE, Running, TCP, UDP};
-use crate::peers::{Connection, exchange, flow, nobody, who};
-use crate::scene::{CLOUD_IPV6, INSTANCE_IPV6, PLENTY, Scene};
+use crate::peers::{Connection, exchange, flow, nobody, serve_at, who};
+use crate::scene::{INSTANCE_IPV6, PLENTY, Scene};
 use agent::firewall::Firewall;
 use agent::rules::Rules;
-use harness::netns::{INSTANCE_ADDRESS, enter_path};
+use harness::netns::INSTANCE_ADDRESS;
 use harness::requirements::tried;
 use harness::wait::wait_for;
 use node::config::settings::Protocol;
@@ -178,9 +178,9 @@ fn a_proxy_is_not_reached_directly(scene: &mut Scene) {
     assert_eq!(exchange(&socket, "who?").expect_err("refused").kind(), ErrorKind::ConnectionRefused);
     assert_eq!(who(None, (INSTANCE_IPV6, tcp)).expect("from the host itself"), "new");
     assert_eq!(who(outside(scene), (INSTANCE_IPV6, TCP)).expect("by its port"), "new");
-    let own = enter_path(scene.network.cloud.path(), move || std::net::TcpListener::bind((CLOUD_IPV6, tcp)));
-    let _own = own.expect("entered").expect("a port of the same number elsewhere");
-    assert_eq!(nobody(outside(scene), (INSTANCE_ADDRESS, tcp)), ErrorKind::ConnectionRefused, "over IPv4");
+    let other = serve_at(scene.network.instance.path(), "other", (INSTANCE_ADDRESS, tcp).into());
+    let _other = other.expect("a program of the host");
+    assert_eq!(who(outside(scene), (INSTANCE_ADDRESS, tcp)).expect("over IPv4 it is another port"), "other");
 }
 
 fn a_port_without_a_route_is_refused(scene: &mut Scene) {
