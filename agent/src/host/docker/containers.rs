@@ -9,13 +9,13 @@ use crate::engine::{ContainerSpec, Engine as _, EngineError};
 use crate::observed::{Container, ContainerState, ImageHealth, ProxyPort, labels};
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
-    EndpointSettings, HealthStatusEnum, NetworkCreateRequest, NetworkSettings, PortBinding,
+    EndpointSettings, HealthStatusEnum, Ipam, IpamConfig, NetworkCreateRequest, NetworkSettings, PortBinding,
 };
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use node::config::settings::{Network, Port, Protocol};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Marks the bridge as made by us, for people who look at `docker network ls`.
@@ -125,6 +125,15 @@ impl Docker {
         })
     }
 
+    /// Prefixes of the node's bridge; none where it is missing.
+    pub(super) async fn network_prefixes(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        match self.ask(ASK_DEADLINE, self.client().inspect_network(NODE_NETWORK, None)).await {
+            Ok(network) => Ok(prefixes(&network.ipam.unwrap_or_default())),
+            Err(refusal) if refusal.status() == Some(404) => Ok(BTreeSet::new()),
+            Err(refusal) => Err(self.refused(&format!("inspect network {NODE_NETWORK}"), refusal)),
+        }
+    }
+
     /// Makes the node's bridge where it is missing. One that exists is used, whoever made it.
     async fn ensure_network(&self) -> Result<(), EngineError> {
         // Engines before 25 make two networks of one name when asked twice at the same time.
@@ -151,7 +160,7 @@ impl Docker {
 
 /// Interfaces with an address of IPv6, one a line; the file is missing or empty where the kernel has it switched off.
 fn host_has_ipv6() -> bool {
-    std::fs::read("/proc/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
+    std::fs::read("/proc/thread-self/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
 }
 
 /// A container that carries our label but cannot be placed.
@@ -247,8 +256,21 @@ fn address(settings: &NetworkSettings) -> Option<IpAddr> {
 fn network_prefix(settings: &NetworkSettings) -> Option<(Ipv4Addr, u8)> {
     let address: Ipv4Addr = endpoint(settings)?.ip_address.as_deref()?.parse().ok()?;
     let length = u8::try_from(endpoint(settings)?.ip_prefix_len?).ok().filter(|length| *length <= 32)?;
-    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-    Some((address & Ipv4Addr::from(mask), length))
+    Some(network_of(address, length))
+}
+
+fn network_of(address: Ipv4Addr, length: u8) -> (Ipv4Addr, u8) {
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length.into())).unwrap_or(0);
+    (address & Ipv4Addr::from(mask), length)
+}
+
+/// Those of IPv4: a network may have one of each.
+fn prefixes(ipam: &Ipam) -> BTreeSet<(Ipv4Addr, u8)> {
+    let prefix = |config: &IpamConfig| {
+        let (address, length) = config.subnet.as_deref()?.split_once('/')?;
+        Some(network_of(address.parse().ok()?, length.parse().ok().filter(|length| *length <= 32)?))
+    };
+    ipam.config.iter().flatten().filter_map(prefix).collect()
 }
 
 /// `8000/tcp` of the engine.

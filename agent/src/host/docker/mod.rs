@@ -25,6 +25,7 @@ use node::config::settings::ImageReference;
 use refusal::{NoAnswer, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use transport::{Endpoint, Transport};
@@ -221,6 +222,10 @@ impl Engine for Docker {
 
     async fn remove_image(&self, _name: &str) -> Result<(), EngineError> {
         Ok(())
+    }
+
+    async fn bridges(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        self.network_prefixes().await
     }
 
     async fn changed(&self) {

@@ -9,7 +9,7 @@
 //! is nobody's business of ours.
 
 use super::netlink::{self, Message};
-use crate::rules::{HostPort, Rules};
+use crate::rules::{HostPort, Rules, Target};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
@@ -17,6 +17,7 @@ use nix::sys::socket::{
 };
 use nix::sys::time::TimeVal;
 use node::config::settings::Protocol;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -35,9 +36,8 @@ const ADDRESSES: u16 = 1;
 const PORTS: u16 = 2;
 /// `NLA_F_NESTED`
 const NESTED: u16 = 0x8000;
-/// `AF_INET`, `AF_INET6`.
-const INET: u8 = 2;
-const INET6: u8 = 10;
+/// `AF_UNSPEC`: of both families.
+const BOTH: u8 = 0;
 const IPPROTO_UDP: u8 = 17;
 /// The kernel answers at once; only one that does not at all is given up.
 const DEADLINE_SECONDS: i64 = 2;
@@ -63,10 +63,13 @@ struct Flow {
     key: Vec<(u16, Vec<u8>)>,
 }
 
-/// Some port of UDP is led, or was.
+/// Some port of UDP leads elsewhere than before. Listing all flows costs the kernel tens of milliseconds.
 pub(super) fn concern(before: &Rules, now: &Rules) -> bool {
-    let udp = |rules: &Rules| rules.routes.keys().any(|port| port.protocol == Protocol::Udp);
-    udp(before) || udp(now)
+    let udp = |rules: &'_ Rules| -> BTreeMap<HostPort, Target> {
+        let routes = rules.routes.iter().map(|(port, target)| (*port, *target));
+        routes.filter(|(port, _)| port.protocol == Protocol::Udp).collect()
+    };
+    udp(before) != udp(now)
 }
 
 /// Forgets the flows that lead elsewhere than the rules say; how many. Blocks for as long as the kernel needs to list
@@ -74,11 +77,9 @@ pub(super) fn concern(before: &Rules, now: &Rules) -> bool {
 pub(super) fn let_go(before: &Rules, now: &Rules) -> io::Result<usize> {
     let socket = open()?;
     let mut stale = Vec::new();
-    for family in [INET, INET6] {
-        dump(&socket, family, |message| {
-            stale.extend(flow(&message).filter(|flow| is_stale(flow, before, now, is_ours)));
-        })?;
-    }
+    dump(&socket, |message| {
+        stale.extend(flow(&message).filter(|flow| is_stale(flow, before, now, is_ours)));
+    })?;
     for flow in &stale {
         let attributes: Vec<(u16, &[u8])> =
             flow.key.iter().map(|(kind, content)| (*kind, content.as_slice())).collect();
@@ -149,8 +150,8 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn dump(socket: &OwnedFd, family: u8, mut entry: impl FnMut(Message)) -> io::Result<()> {
-    send(socket.as_raw_fd(), &netlink::request(GET, netlink::DUMP, 1, family, &[]), MsgFlags::empty())?;
+fn dump(socket: &OwnedFd, mut entry: impl FnMut(Message)) -> io::Result<()> {
+    send(socket.as_raw_fd(), &netlink::request(GET, netlink::DUMP, 1, BOTH, &[]), MsgFlags::empty())?;
     let mut buffer = vec![0; LONGEST];
     loop {
         let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;

@@ -1,7 +1,9 @@
 //! Which flows are let go.
 
 use super::*;
-use crate::rules::Target;
+
+/// `AF_INET`
+const INET: u8 = 2;
 
 const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2));
 const HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
@@ -49,8 +51,9 @@ fn flows_that_lead_elsewhere_than_the_rules_say_are_stale() {
 }
 
 #[test]
-fn only_udp_concerns() {
+fn only_udp_that_leads_elsewhere_concerns() {
     assert!(!concern(&Rules::default(), &Rules::default()));
+    assert!(!concern(&rules(2, None), &rules(2, None)) && concern(&rules(2, None), &rules(3, None)));
     assert!(concern(&Rules::default(), &rules(2, None)) && concern(&rules(2, None), &Rules::default()));
 }
 

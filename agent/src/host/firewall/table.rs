@@ -100,12 +100,16 @@ const TO_THIS_HOST: (&str, &str) = ("fib daddr type local jump routes", "to this
 /// A resolver of the host listens on 127.0.0.53 and the like; its port may be published by a container.
 const OTHER_LOOPBACK: (&str, &str) =
     ("ip daddr 127.0.0.0/8 ip daddr != 127.0.0.1 return", "other addresses of loopback");
-const TO_METADATA: [(&str, &str); 3] = [
+const TO_METADATA: [(&str, &str); 4] = [
     ("ip daddr 169.254.169.254 jump metadata", "to the instance metadata"),
     // A proxy in front of it, by a rule of somebody else.
     ("ct original ip daddr 169.254.169.254 jump metadata", "to what stands in for it"),
     // Over IPv6 nobody knows which container it is.
-    ("iifname @bridges ip6 daddr fd00:ec2::254 reject with icmpx admin-prohibited", "metadata over IPv6"),
+    (
+        "iifname @bridges ip6 daddr fd00:ec2::254 meta l4proto tcp reject with tcp reset",
+        "to metadata over IPv6: tcp",
+    ),
+    ("iifname @bridges ip6 daddr fd00:ec2::254 reject with icmpx admin-prohibited", "to metadata over IPv6"),
 ];
 const TO_PROXIES: (&str, &str) = ("iifname != \"lo\" meta nfproto ipv6 jump proxies", "from outside");
 const PROXIES: [(&str, &str); 3] = [
