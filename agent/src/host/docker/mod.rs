@@ -157,11 +157,6 @@ impl Docker {
         self.shared.making.acquire().await.ok()
     }
 
-    /// Requests sent to the engine so far, for who wants to know what a look costs.
-    pub fn calls(&self) -> u64 {
-        self.shared.transport.calls()
-    }
-
     fn seen(&self) -> MutexGuard<'_, Seen> {
         self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -272,5 +267,7 @@ impl Engine for Docker {
     }
 }
 
+#[cfg(test)]
+mod connections_tests;
 #[cfg(test)]
 mod wire_tests;

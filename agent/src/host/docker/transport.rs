@@ -16,7 +16,6 @@ use hyper::header::{HOST, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, Uri};
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -116,17 +115,11 @@ pub(super) struct Transport {
     pub(super) endpoint: Endpoint,
     version: Mutex<Option<Version>>,
     idle: Idle,
-    calls: AtomicU64,
 }
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint) -> Transport {
-        Transport { endpoint, version: Mutex::new(None), idle: Idle::default(), calls: AtomicU64::new(0) }
-    }
-
-    /// Requests sent so far, those for the version included.
-    pub(super) fn calls(&self) -> u64 {
-        self.calls.load(Ordering::Relaxed)
+        Transport { endpoint, version: Mutex::new(None), idle: Idle::default() }
     }
 
     /// Sends one request and returns when the head of the answer is there.
@@ -202,7 +195,6 @@ impl Transport {
         };
         let host = HeaderValue::from_str(host).map_err(hyper::http::Error::from)?;
         request.headers_mut().insert(HOST, host);
-        self.calls.fetch_add(1, Ordering::Relaxed);
         match connection.sender.try_send_request(request).await {
             Ok(answer) => {
                 self.idle.keep(connection);
