@@ -26,8 +26,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that a line waits for others to share its batch.
-pub const BATCH_AGE: Duration = Duration::from_secs(2);
+/// Longest time that a line waits for others to share its batch. The requests are most of what an idle agent costs, and
+/// CloudWatch counts them for the whole account.
+pub const BATCH_AGE: Duration = Duration::from_secs(5);
 
 /// What the board says of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,7 +233,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
 
     async fn send(&mut self, batch: Batch) {
         // A batch leaves only when the one before it is remembered: a kill repeats one batch at most. Batches that go
-        // for their age are seconds apart, and the cursors are written every second anyway: only full ones wait here.
+        // for their age are seconds apart, and the cursors are written every other second anyway: only full ones wait here.
         if let Some(change) = self.unsaved.take() {
             self.shared.save_cursors(Some(change)).await;
         }

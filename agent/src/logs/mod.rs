@@ -55,7 +55,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// How often cursors are written and counters published, if they changed.
-pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+pub const REPORT_EVERY: Duration = Duration::from_secs(2);
 
 /// For what was read to be delivered when the agent stops. systemd gives a unit 90 s, and other tasks stop too.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
