@@ -205,6 +205,28 @@ fn a_worker_that_a_person_stops_finishes_its_task_and_stays_stopped_over_a_reboo
     assert!(scene.ours().iter().all(|container| !container.running()), "{}", scene.story());
 }
 
+#[test]
+fn a_shutdown_while_an_update_stops_a_worker_waits_for_it_and_does_not_tell_it_twice() {
+    let Some(mut scene) = worker() else { return };
+    in_the_middle_of_a_task(&scene);
+    scene.push("two", "healthy");
+    wait_for("the worker to be told to stop", PATIENCE, || {
+        match count(&lines(&scene, "worker"), "sigterm") {
+            0 => Err(scene.story()),
+            _ => Ok(()),
+        }
+    })
+    .unwrap();
+    let journal = power_off(&mut scene);
+    let lines = lines(&scene, "worker");
+    assert_finished(&lines, 1);
+    assert_eq!((count(&lines, "sigterm"), count(&lines, "start")), (1, 1), "{lines:#?}");
+    in_this_order(
+        &journal,
+        &["the machine goes down", "worker-1 has ended with code 0", "Stopped node-agent"],
+    );
+}
+
 const VOLUME: &str = r#"
 [volumes.data]
 device = "/dev/sdf"
@@ -282,8 +304,16 @@ fn on_its_way_down_the_node_is_draining_and_starts_nothing() {
     assert_eq!(status["services"][0]["state"], "running", "{status:#}");
     let explained = scene.stage.instance().run(["agentctl", "explain", "worker"]).expect_success();
     assert!(explained.contains("the machine goes down; it is being stopped"), "{explained}");
-    let systemd = scene.stage.instance().run(["systemctl", "status", "--no-pager", "node-agent"]).stdout;
-    assert!(systemd.contains("draining; 1 of 1 services running"), "{systemd}");
+    // The line is told to systemd once a second.
+    let told = wait_for("systemd to show it", Duration::from_secs(10), || {
+        let shown = scene.stage.instance().run(["systemctl", "status", "--no-pager", "node-agent"]);
+        if shown.stdout.contains("draining; 1 of 1 services running") {
+            Ok(())
+        } else {
+            Err(shown.to_string())
+        }
+    });
+    told.unwrap();
     // Neither a new image nor a wish of a person starts anything now.
     scene.push("two", "healthy");
     let late = scene.stage.instance().run(["agentctl", "restart", "worker"]);
