@@ -2,6 +2,7 @@
 //! whose task must be finished whatever comes.
 
 #![expect(clippy::disallowed_methods, reason = "asks programs of the host")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod scene;
 
