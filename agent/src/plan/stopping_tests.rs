@@ -221,8 +221,9 @@ fn model(chance: &mut Chance) -> Model {
         for earlier in (0..number).filter(|_| chance.below(3) == 0).collect::<Vec<_>>() {
             wanted.settings.depends_on.push(format!("s{earlier}"));
             reaches[number][earlier] = true;
-            for further in 0..earlier {
-                reaches[number][further] |= reaches[earlier][further];
+            let through = reaches[earlier].clone();
+            for (own, further) in reaches[number].iter_mut().zip(through) {
+                *own |= further;
             }
         }
         desired.services.push(wanted);
