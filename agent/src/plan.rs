@@ -10,6 +10,7 @@
 
 mod draft;
 mod gate;
+mod remembered;
 mod removed;
 mod report;
 mod service;
