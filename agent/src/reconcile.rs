@@ -10,7 +10,9 @@
 
 mod commands;
 mod gates;
+mod lookups;
 mod observe;
+mod wishes;
 mod work;
 
 pub use gates::Gates;
@@ -88,6 +90,7 @@ pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, in
     let reconciler = Reconciler {
         observer: observe::Observer::new(Arc::clone(&outside.tools.engine)),
         work: work::Work::new(outside.tools),
+        lookups: lookups::Lookups::default(),
         gates: outside.gates,
         store: outside.history,
         history: History { durable, memory: Memory::default() },
@@ -115,12 +118,15 @@ enum Wake {
     /// Something to observe: engine, gates, registry, configuration, time.
     Look,
     Command(Command),
+    Found(lookups::Found),
     Finished(work::Finished),
 }
 
 struct Reconciler<E, R, G> {
     observer: observe::Observer<E>,
     work: work::Work<E, R>,
+    /// On behalf of commands that name an image.
+    lookups: lookups::Lookups,
     gates: Arc<G>,
     store: Store,
     history: History,
@@ -171,7 +177,8 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             match self.next(&mut channels, &shutdown, wait).await {
                 Wake::Shutdown => break,
                 Wake::Look => {}
-                Wake::Command(command) => self.command(command, &desired),
+                Wake::Command(command) => self.command(command, &desired).await,
+                Wake::Found(found) => self.found(found, &desired).await,
                 Wake::Finished(finished) => self.finished(finished, &desired),
             }
         }
@@ -190,6 +197,8 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.
             Some(command) = channels.commands.recv() => Wake::Command(command),
+            // Takes an answer only by returning it.
+            found = self.lookups.next() => Wake::Found(found),
             // These four keep what happened until they return for it; the pass reads the newest state anyway.
             () = self.observer.changed() => Wake::Look,
             () = self.gates.changed() => Wake::Look,

@@ -48,6 +48,8 @@ pub(crate) enum Trouble {
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) up: bool,
+    /// Questions to the registry are never answered.
+    pub(crate) registry_hangs: bool,
     /// How often listening to its events broke off.
     pub(crate) breaks: u64,
     /// Ours.
@@ -70,6 +72,7 @@ impl World {
         World {
             now: samples::at(0),
             up: true,
+            registry_hangs: false,
             breaks: 0,
             containers: Vec::new(),
             foreign: vec!["foreign-database".to_owned()],

@@ -46,6 +46,10 @@ impl<E: Engine, R: Registry> Work<E, R> {
         Work { tools, slots: BTreeMap::new(), tasks: JoinSet::new() }
     }
 
+    pub(super) fn tools(&self) -> &Tools<E, R> {
+        &self.tools
+    }
+
     /// As the plan sees it.
     pub(super) fn in_flight(&self) -> BTreeMap<String, InFlight> {
         let seen = self.slots.iter().map(|(service, slots)| {
