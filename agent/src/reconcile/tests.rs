@@ -2,6 +2,7 @@
 
 mod beside;
 mod drain;
+mod verbs;
 
 use super::*;
 use crate::command::{Refused, Reply};
@@ -144,7 +145,7 @@ impl Agent {
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<String, Refused> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.unwrap();
-        answer.await.unwrap()
+        answer.await.unwrap().map(|taken| taken.message)
     }
 
     /// SIGKILL: nothing is wound down.
