@@ -10,6 +10,8 @@
 
 mod draft;
 mod gate;
+mod hooks;
+mod policy;
 mod removed;
 mod report;
 mod service;
@@ -23,7 +25,7 @@ mod tests;
 
 use crate::desired::Desired;
 use crate::history::memory::{Run, StepKey, StepKind, StopCause};
-use crate::history::{History, Version};
+use crate::history::{History, Note, Version};
 use crate::snapshot::{EngineView, Observed};
 use crate::status::{self, Explanation};
 use jiff::Timestamp;
@@ -64,6 +66,8 @@ pub struct ServicePlan {
     pub passed: Option<Run>,
     /// Services that depend on it may start.
     pub serves: bool,
+    /// To be remembered for good, whatever becomes of the steps.
+    pub notes: Vec<Note>,
 }
 
 /// What to do next for a service that is no longer wanted.
@@ -136,6 +140,18 @@ pub enum Action {
         /// Where the lines are, if it got that far.
         container_id: Option<String>,
     },
+    /// Run the service's `before` command in the container that is to be replaced.
+    AskBefore {
+        /// In which.
+        container_id: String,
+        /// What is to take its place.
+        digest: String,
+    },
+    /// Run the service's `after` command in the new container.
+    AskAfter {
+        /// In which, and in which of its runs.
+        run: Run,
+    },
 }
 
 impl Action {
@@ -147,6 +163,8 @@ impl Action {
             Action::Start { version, .. } => (StepKind::Start, version_subject(version)),
             Action::Stop { container_id, .. } => (StepKind::Stop, container_id.clone()),
             Action::Remove { container_id } => (StepKind::Remove, container_id.clone()),
+            Action::AskBefore { digest, .. } => (StepKind::Before, digest.clone()),
+            Action::AskAfter { run } => (StepKind::After, run.container_id.clone()),
             Action::RecordGood { .. } | Action::Quarantine { .. } => return None,
         };
         Some(StepKey { kind, subject })
@@ -209,7 +227,8 @@ pub fn images_of_interest(
             .and_then(|known| known.answer.as_ref());
         let good = history.durable.record(&service.name).good.as_ref();
         let made = containers.iter().filter(|container| container.service == service.name);
-        let digests = answer.map(|answer| &answer.digest).into_iter();
+        let target = history.durable.record(&service.name).target.as_ref().map(|target| &target.digest);
+        let digests = answer.map(|answer| &answer.digest).into_iter().chain(target);
         let digests =
             digests.chain(good.map(|good| &good.digest)).chain(made.map(|container| &container.digest));
         images.extend(digests.map(|digest| (image.clone(), digest.clone())));

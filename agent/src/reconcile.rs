@@ -221,7 +221,9 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
         // Read after observing, so that nothing observed lies in the future.
         let now = (self.clock)();
         let plan = plan(desired, &observed, &self.history, now);
-        outcome::remember(&mut self.history, &plan, &observed);
+        if outcome::remember(&mut self.history, &plan, &observed) {
+            self.unsaved.get_or_insert(Unsaved::NotTried);
+        }
         let decided_again = self.begin(&plan, desired, now).await;
         self.publish(&plan, desired, now);
         let wait = plan.wake_at.map_or(LONGEST_WAIT, |wake_at| {
@@ -249,7 +251,7 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
                 self.unsaved.get_or_insert(Unsaved::NotTried);
                 continue;
             }
-            if outcome::begun(&mut self.history, name, wanted, &step.action) {
+            if outcome::begun(&mut self.history, (name, wanted), &step.action, now) {
                 self.unsaved.get_or_insert(Unsaved::NotTried);
             }
             ready.push((name, wanted, &step.action));

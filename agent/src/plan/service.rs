@@ -1,6 +1,7 @@
 //! The plan of one service: the version that should run, the switch to it, what is left over.
 
 use super::draft::Draft;
+use super::policy;
 use super::report;
 use super::steps;
 use super::view::{View, runs};
@@ -8,6 +9,7 @@ use super::wanted::{Named, Wanted, named, wanted};
 use super::words::{megabytes, short};
 use super::{Action, ServicePlan};
 use crate::history::Version;
+use crate::history::memory::{StepKind, StopCause};
 use crate::observed::ContainerState;
 use crate::snapshot::{EngineView, ImageState};
 use crate::status::ServiceState;
@@ -38,6 +40,10 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
             reason.into_iter().for_each(|reason| draft.say(reason));
             version
         }
+        Wanted::Stopped { since } => {
+            rest(draft, view, since);
+            return None;
+        }
         Wanted::Nothing { reason, barred } => {
             draft.idle(if barred { ServiceState::Failed } else { ServiceState::Waiting });
             draft.say(reason);
@@ -50,12 +56,28 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
         keep_alive(draft, view, &target, good);
     }
     clear_away(draft, view, &target);
-    failures(draft, view, &target);
+    policy::prepare(draft, view);
+    failures(draft, view, Some(&target));
     if view.in_flight().is_some_and(|in_flight| in_flight.step.is_some()) {
         // One step at a time; the next plan sees its result, and decides anew.
         draft.step = None;
     }
     Some(target)
+}
+
+/// A person has stopped the service: nothing of it runs until a person starts it.
+fn rest(draft: &mut Draft, view: &View<'_>, since: Timestamp) {
+    let name = view.name();
+    let reason = format!("stopped since {since:.0}; `agentctl start {name}` starts it");
+    match view.containers.iter().find(|container| runs(container)) {
+        Some(container) => steps::stop(draft, view, container, StopCause::Requested, reason),
+        None => draft.say(reason),
+    }
+    draft.idle(ServiceState::Stopped);
+    failures(draft, view, None);
+    if view.in_flight().is_some_and(|in_flight| in_flight.step.is_some()) {
+        draft.step = None;
+    }
 }
 
 fn work_under_way(draft: &mut Draft, view: &View<'_>, target: &Version) {
@@ -66,7 +88,7 @@ fn work_under_way(draft: &mut Draft, view: &View<'_>, target: &Version) {
     if let Some(pull) = &in_flight.pull {
         let (current, total) = (pull.progress.current_bytes, pull.progress.total_bytes);
         let done = format!("{} of {}", megabytes(current), megabytes(total));
-        if view.predecessor(target).is_none() {
+        if pull.digest == target.digest && view.predecessor(target).is_none() {
             draft.idle(ServiceState::Pulling);
         }
         match view.now.checked_add(PROGRESS) {
@@ -125,8 +147,9 @@ fn registry_problem(draft: &mut Draft, view: &View<'_>) {
 }
 
 /// What failed and was not made good since, of the things that are still wanted.
-fn failures(draft: &mut Draft, view: &View<'_>, target: &Version) {
-    let subjects = [Some(target), view.record.good.as_ref()];
+fn failures(draft: &mut Draft, view: &View<'_>, target: Option<&Version>) {
+    let delayed = policy::delayed(view).map(|(version, _)| version);
+    let subjects = [target, view.record.good.as_ref(), delayed.as_ref()];
     let wanted: Vec<String> = subjects
         .into_iter()
         .flatten()
@@ -134,7 +157,8 @@ fn failures(draft: &mut Draft, view: &View<'_>, target: &Version) {
         .chain(view.containers.iter().map(|container| container.id.clone()))
         .collect();
     for (key, failure) in &view.memory.failures {
-        if wanted.contains(&key.subject) {
+        // A service that says "not now" is not in trouble.
+        if wanted.contains(&key.subject) && key.kind != StepKind::Before {
             draft.problem(view, &failure.code, failure.message.clone(), failure.hint.clone());
         }
     }

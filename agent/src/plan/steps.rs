@@ -2,11 +2,12 @@
 
 use super::Action;
 use super::draft::Draft;
-use super::gate::{Gate, Judgement, gate, judge};
+use super::gate::{Gate, Judgement, judge};
+use super::hooks::gate;
 use super::view::{View, paused, run_of};
 use super::words::{short, span};
 use crate::history::Version;
-use crate::history::memory::{StepKind, StopCause, pending};
+use crate::history::memory::{Run, StepKind, StopCause, pending};
 use crate::observed::{Container, ContainerState};
 use crate::snapshot::ImageState;
 use crate::status::{HealthState, ServiceState};
@@ -116,7 +117,13 @@ fn start(
     draft.idle(if ended { ServiceState::Restarting } else { ServiceState::Starting });
 }
 
-fn stop(draft: &mut Draft, view: &View<'_>, container: &Container, cause: StopCause, reason: String) {
+pub(super) fn stop(
+    draft: &mut Draft,
+    view: &View<'_>,
+    container: &Container,
+    cause: StopCause,
+    reason: String,
+) {
     if paused(container) {
         draft.idle(ServiceState::Waiting);
         draft.say(format!("{} is paused; left alone until that is over", container.name));
@@ -227,10 +234,15 @@ fn running(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), s
         }
         return;
     }
-    match gate(view, &judged, started_at) {
+    match gate(view, container, &judged, started_at) {
         Gate::Passed => {
             let reason = format!("{} passed its gate", short(&version.digest));
             draft.step(view, Action::RecordGood { version: version.clone() }, reason);
+        }
+        Gate::Ask => {
+            let reason = format!("{} is asked whether {} may stay", container.name, short(&version.digest));
+            let run = Run { container_id: container.id.clone(), started_at };
+            draft.step(view, Action::AskAfter { run }, reason);
         }
         Gate::Open { until, detail } => {
             draft.wait(format!("{} has not passed its gate yet: {detail}", short(&version.digest)), until);

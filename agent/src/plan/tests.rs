@@ -1,5 +1,7 @@
 //! One service in one situation each: the whole plan.
 
+mod hooks;
+mod policy;
 mod situation;
 mod updates;
 

@@ -133,7 +133,9 @@ impl Node {
         self.world.advance(self.world.now);
         let (desired, observed) = (self.desired(), self.observed());
         let plan = plan(&desired, &observed, &self.history, self.world.now);
-        outcome::remember(&mut self.history, &plan, &observed);
+        if outcome::remember(&mut self.history, &plan, &observed) {
+            self.save();
+        }
         let mut boundaries = killed_after;
         let steps: Vec<(String, Step)> = steps(&plan);
         assert!(self.world.up || steps.is_empty(), "steps while the engine is silent\n{}", self.story());
@@ -154,7 +156,7 @@ impl Node {
         }
         self.check(name, action);
         let wanted = desired.service(name);
-        if outcome::begun(&mut self.history, name, wanted, action) {
+        if outcome::begun(&mut self.history, (name, wanted), action, self.world.now) {
             self.save();
         }
         if reached(boundaries) {
@@ -189,6 +191,7 @@ impl Node {
             Action::Start { container_id, .. } => self.world.start(container_id)?,
             Action::Stop { container_id, .. } => self.world.stop(container_id)?,
             Action::Remove { container_id } => self.world.remove(container_id)?,
+            Action::AskBefore { .. } | Action::AskAfter { .. } => {}
             Action::RecordGood { version } => {
                 self.world.story.push(format!("{} {name} good {version:?}", self.world.now));
             }
