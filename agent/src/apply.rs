@@ -64,6 +64,13 @@ pub enum ApplyError {
         #[source]
         source: EngineError,
     },
+    /// The engine did not remove an image.
+    #[error("images that no service needs")]
+    Images {
+        /// Why.
+        #[source]
+        source: EngineError,
+    },
     /// There was no login to pull with.
     #[error("service {service}: no login for the pull")]
     Login {
@@ -124,7 +131,7 @@ impl ApplyError {
     /// Stable code for `problems[]`.
     pub fn code(&self) -> &'static str {
         match self {
-            ApplyError::Engine { source, .. } => source.code(),
+            ApplyError::Engine { source, .. } | ApplyError::Images { source } => source.code(),
             ApplyError::Login { source, .. } => source.code,
             ApplyError::Secret { .. } => "secret_unreadable",
             ApplyError::SecretMissing { .. } => "secret_missing",
@@ -152,7 +159,7 @@ impl ApplyError {
 impl Hint for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
-            ApplyError::Engine { source, .. } => source.hint(),
+            ApplyError::Engine { source, .. } | ApplyError::Images { source } => source.hint(),
             ApplyError::Login { source, .. } => source.hint(),
             ApplyError::Secret { .. } | ApplyError::Unwanted { .. } => None,
             ApplyError::SecretMissing { .. } => {
@@ -188,6 +195,9 @@ pub async fn apply<E: Engine, R: Registry>(
             engine.stop(container_id, *timeout).await.map_err(failed)?;
         }
         Action::Remove { container_id } => engine.remove(container_id).await.map_err(failed)?,
+        Action::RemoveImage { name } => {
+            engine.remove_image(name).await.map_err(|source| ApplyError::Images { source })?;
+        }
         Action::RecordGood { .. } => {}
         Action::AskBefore { container_id, .. } => {
             return ask(tools, service()?, container_id, |update| &update.before).await;

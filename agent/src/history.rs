@@ -128,6 +128,20 @@ pub enum Note {
     },
 }
 
+/// The same of an image that we pulled, as `registry/repository@digest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageNote {
+    /// A service needs it.
+    Needed {
+        /// Which.
+        name: String,
+        /// When that was found.
+        at: Timestamp,
+    },
+    /// The engine does not have it any more.
+    Gone(String),
+}
+
 /// A version that failed its gate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantine {
@@ -231,6 +245,14 @@ impl Durable {
     /// What is remembered of the service.
     pub fn record(&self, service: &str) -> &Record {
         self.services.get(service).unwrap_or(&NEW_RECORD)
+    }
+
+    /// Takes over what a plan has found out of an image. Returns whether anything changed.
+    pub fn note_image(&mut self, note: &ImageNote) -> bool {
+        match note {
+            ImageNote::Needed { name, at } => self.images.insert(name.clone(), *at) != Some(*at),
+            ImageNote::Gone(name) => self.images.remove(name).is_some(),
+        }
     }
 
     /// To change what is remembered of the service.

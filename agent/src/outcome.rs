@@ -1,8 +1,8 @@
 //! What came of a plan and its steps, written into the history. Pure: the loop calls it, and so does the simulation.
 
 use crate::desired;
-use crate::history::memory::{Consent, Failure, StepKind};
-use crate::history::{History, UpdateEnd};
+use crate::history::memory::{Consent, Failure, ServiceMemory, StepKind};
+use crate::history::{History, ImageNote, UpdateEnd};
 use crate::plan::{Action, Plan};
 use crate::snapshot::{EngineView, Observed};
 use jiff::Timestamp;
@@ -41,6 +41,12 @@ pub fn remember(history: &mut History, plan: &Plan, observed: &Observed) -> bool
             memory.passed.clone_from(&planned.passed);
         }
     }
+    for note in &plan.reclaim.notes {
+        changed |= history.durable.note_image(note);
+    }
+    if let Some(idle) = &plan.reclaim.idle {
+        history.memory.idle_images.clone_from(idle);
+    }
     let EngineView::Up { containers, .. } = &observed.engine else { return changed };
     let there = |id: &String| containers.iter().any(|container| container.id == *id);
     for memory in history.memory.services.values_mut() {
@@ -49,6 +55,7 @@ pub fn remember(history: &mut History, plan: &Plan, observed: &Observed) -> bool
         memory.failures.retain(|key, _| match key.kind {
             StepKind::Stop | StepKind::Remove | StepKind::After => there(&key.subject),
             StepKind::Pull | StepKind::Create | StepKind::Start | StepKind::Before => true,
+            StepKind::RemoveImage => true,
         });
     }
     changed
@@ -95,15 +102,13 @@ pub fn done(
         memory.failures.remove(&key);
     }
     match action {
-        Action::AskBefore { digest, .. } => {
-            memory.consent = Some(Consent { digest: digest.clone(), at: now });
-            false
+        Action::Pull { digest } => {
+            let name = wanted.map(|wanted| wanted.settings.image.pinned(digest));
+            name.is_some_and(|name| history.durable.note_image(&ImageNote::Needed { name, at: now }))
         }
-        Action::AskAfter { run } => {
-            memory.approved = Some(run.clone());
-            false
-        }
-        Action::Pull { .. } | Action::Create { .. } | Action::Stop { .. } => false,
+        Action::RemoveImage { name } => history.durable.images.remove(name).is_some(),
+        Action::AskBefore { .. } | Action::AskAfter { .. } => agreed(memory, action, now),
+        Action::Create { .. } | Action::Stop { .. } => false,
         Action::Start { container_id, restart, .. } => {
             memory.last_start = Some(now);
             memory.stopped.remove(container_id);
@@ -143,6 +148,16 @@ pub fn done(
             true
         }
     }
+}
+
+/// A command that was asked and said yes. Nothing of it is durable.
+fn agreed(memory: &mut ServiceMemory, action: &Action, at: Timestamp) -> bool {
+    match action {
+        Action::AskBefore { digest, .. } => memory.consent = Some(Consent { digest: digest.clone(), at }),
+        Action::AskAfter { run } => memory.approved = Some(run.clone()),
+        _ => {}
+    }
+    false
 }
 
 /// A command that was asked and said no, as it is remembered.

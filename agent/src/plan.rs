@@ -11,6 +11,7 @@
 mod draft;
 mod gate;
 mod hooks;
+mod images;
 mod policy;
 mod removed;
 mod report;
@@ -28,11 +29,15 @@ use crate::history::memory::{Run, StepKey, StepKind, StopCause};
 use crate::history::{History, Note, Version};
 use crate::snapshot::{EngineView, Observed};
 use crate::status::{self, Explanation};
+pub use images::Reclaim;
 use jiff::Timestamp;
 use node::config::settings::{ImageReference, ImageVersion};
 use node::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// Under which name work for the node as a whole is known; no service can have it.
+pub const NODE: &str = "";
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,6 +46,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Services that left node.toml and still have containers.
     pub removals: Vec<Removal>,
+    /// What becomes of images.
+    pub reclaim: Reclaim,
     /// Of the node as a whole; those of a service are with it.
     pub problems: Vec<Problem>,
     /// When to plan again even if nothing happens.
@@ -152,6 +159,11 @@ pub enum Action {
         /// In which, and in which of its runs.
         run: Run,
     },
+    /// Remove an image from the engine's store.
+    RemoveImage {
+        /// `registry/repository@digest`, or as the engine calls it.
+        name: String,
+    },
 }
 
 impl Action {
@@ -164,6 +176,7 @@ impl Action {
             Action::Stop { container_id, .. } => (StepKind::Stop, container_id.clone()),
             Action::Remove { container_id } => (StepKind::Remove, container_id.clone()),
             Action::AskBefore { digest, .. } => (StepKind::Before, digest.clone()),
+            Action::RemoveImage { name } => (StepKind::RemoveImage, name.clone()),
             Action::AskAfter { run } => (StepKind::After, run.container_id.clone()),
             Action::RecordGood { .. } | Action::Quarantine { .. } => return None,
         };
@@ -180,17 +193,24 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Time
     let mut serves = BTreeMap::new();
     let mut services = Vec::new();
     let mut wakes = Vec::new();
+    let mut lacks = Vec::new();
     for wanted in &desired.services {
         let view = view::View::new(wanted, observed, history, &serves, now);
-        let (planned, wake_at) = service::plan(&view);
+        let (mut planned, wake_at) = service::plan(&view);
+        let lack = images::admit((desired, observed), wanted, &mut planned, now);
+        lacks.extend(lack.map(|lack| (wanted.name.clone(), lack)));
         serves.insert(wanted.name.as_str(), planned.serves);
         wakes.extend(wake_at);
         services.push(planned);
     }
     let (removals, wake_at) = removed::plan(desired, observed, history, now);
     wakes.extend(wake_at);
-    let problems = engine_problem(observed).into_iter().collect();
-    Plan { services, removals, problems, wake_at: wakes.into_iter().min() }
+    let reclaim = images::plan((desired, observed), &services, &lacks, history, now);
+    let makes_room = reclaim.step.is_some() || observed.in_flight.contains_key(NODE);
+    let lacks = lacks.iter().filter(|_| !makes_room);
+    let lacks = lacks.map(|(service, lack)| images::problem(service, lack, now));
+    let problems = engine_problem(observed).into_iter().chain(lacks).collect();
+    Plan { services, removals, reclaim, problems, wake_at: wakes.into_iter().min() }
 }
 
 fn engine_problem(observed: &Observed) -> Option<Problem> {

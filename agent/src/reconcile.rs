@@ -11,6 +11,7 @@
 mod commands;
 mod gates;
 mod observe;
+mod room;
 mod work;
 
 pub use gates::Gates;
@@ -27,7 +28,7 @@ use crate::history::memory::{Memory, Run};
 use crate::history::store::{Store, StoreError};
 use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
-use crate::plan::{Action, Plan, plan};
+use crate::plan::{self, Action, NODE, Plan};
 use crate::registry::Registry;
 use crate::rules::Rules;
 use crate::snapshot::{EngineView, Observed, RulesView};
@@ -87,6 +88,7 @@ pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, in
     }
     let reconciler = Reconciler {
         observer: observe::Observer::new(Arc::clone(&outside.tools.engine)),
+        room: room::Room::new(Arc::clone(&outside.tools.engine)),
         work: work::Work::new(outside.tools),
         gates: outside.gates,
         store: outside.history,
@@ -120,6 +122,7 @@ enum Wake {
 
 struct Reconciler<E, R, G> {
     observer: observe::Observer<E>,
+    room: room::Room<E>,
     work: work::Work<E, R>,
     gates: Arc<G>,
     store: Store,
@@ -190,9 +193,10 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.
             Some(command) = channels.commands.recv() => Wake::Command(command),
-            // These four keep what happened until they return for it; the pass reads the newest state anyway.
+            // These five keep what happened until they return for it; the pass reads the newest state anyway.
             () = self.observer.changed() => Wake::Look,
             () = self.gates.changed() => Wake::Look,
+            () = self.room.changed() => Wake::Look,
             Ok(()) = channels.desired.changed() => Wake::Look,
             Ok(()) = channels.candidates.changed() => Wake::Look,
             // The moment is computed anew at each pass.
@@ -208,7 +212,10 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             self.gates.watch(&watched(desired, containers));
             self.containers.clone_from(containers);
         }
-        let observed = Observed {
+        if matches!(seen.engine, EngineView::Up { .. }) {
+            self.room.look().await;
+        }
+        let mut observed = Observed {
             engine: seen.engine,
             images: seen.images,
             candidates: candidates.clone(),
@@ -216,11 +223,16 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             in_flight: self.work.in_flight(),
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
-            disk: None,
+            disk: self.room.disk(),
+            store: self.room.store(),
         };
         // Read after observing, so that nothing observed lies in the future.
         let now = (self.clock)();
-        let plan = plan(desired, &observed, &self.history, now);
+        let mut plan = plan::plan(desired, &observed, &self.history, now);
+        if self.room.asked(&plan.reclaim).await {
+            observed.disk = self.room.disk();
+            plan = plan::plan(desired, &observed, &self.history, now);
+        }
         if outcome::remember(&mut self.history, &plan, &observed) {
             self.unsaved.get_or_insert(Unsaved::NotTried);
         }
@@ -240,9 +252,10 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
         let removals = plan.removals.iter();
         let removals =
             removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
+        let images = plan.reclaim.step.iter().map(|step| (NODE, step));
         let mut decided_again = false;
         let mut ready = Vec::new();
-        for (name, step) in steps.chain(removals) {
+        for (name, step) in steps.chain(removals).chain(images) {
             let wanted = desired.service(name);
             tracing::info!("{name}: {}", step.reason);
             if let Action::RecordGood { .. } = step.action {
@@ -268,8 +281,11 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
     fn finished(&mut self, finished: work::Finished, desired: &Desired) {
         let work::Finished { service, action, result } = finished;
         let now = (self.clock)();
-        if matches!(action, Action::Pull { .. } | Action::Create { .. }) {
+        if matches!(action, Action::Pull { .. } | Action::Create { .. } | Action::RemoveImage { .. }) {
             self.observer.forget_images();
+        }
+        if matches!(action, Action::Pull { .. } | Action::RemoveImage { .. }) {
+            self.room.forget();
         }
         match result {
             Ok(outcome) => {

@@ -43,7 +43,7 @@ struct Polling {
 fn wants(change: impl FnOnce(&mut Service)) -> Desired {
     let mut wanted = service("api", "spec");
     change(&mut wanted);
-    Desired { services: vec![wanted] }
+    Desired { services: vec![wanted], ..Desired::default() }
 }
 
 fn poll(desired: Desired, answer: Option<&'static str>) -> Polling {

@@ -23,6 +23,8 @@ const STEADY: Duration = Duration::from_secs(600);
 pub struct Memory {
     /// By `[services.NAME]`.
     pub services: BTreeMap<String, ServiceMemory>,
+    /// Images of others that nobody needs, by id, and since when that is known.
+    pub idle_images: BTreeMap<String, Timestamp>,
 }
 
 /// What is remembered of one service.
@@ -107,6 +109,8 @@ pub enum StepKind {
     Before,
     /// The question to a new container whether it may take over.
     After,
+    /// The removal of an image.
+    RemoveImage,
 }
 
 /// What failed: retries of the same thing wait, others do not.
@@ -143,7 +147,7 @@ impl Failure {
     /// When it may be tried again; `None` when that is now.
     pub fn retry_at(&self, kind: StepKind, now: Timestamp) -> Option<Timestamp> {
         let first = match kind {
-            StepKind::Pull | StepKind::Before => FIRST_PULL_RETRY,
+            StepKind::Pull | StepKind::Before | StepKind::RemoveImage => FIRST_PULL_RETRY,
             _ => FIRST_RETRY,
         };
         pending(self.at, doubled(first, self.count), now)

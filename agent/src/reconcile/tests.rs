@@ -152,7 +152,7 @@ impl Agent {
 }
 
 fn wants(names: &[&str]) -> Desired {
-    Desired { services: names.iter().map(|name| service(name, "spec")).collect() }
+    Desired { services: names.iter().map(|name| service(name, "spec")).collect(), ..Desired::default() }
 }
 
 async fn deployed() -> Agent {

@@ -147,16 +147,16 @@ impl Engine for Simulated {
     }
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
-        Ok(None)
+        Ok(self.world().disk)
     }
 
     async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
-        Ok(Vec::new())
+        Ok(self.world().store())
     }
 
     async fn remove_image(&self, name: &str) -> Result<(), EngineError> {
-        self.world().images.remove(name);
-        Ok(())
+        let result = self.world().remove_image(name);
+        self.done("remove an image", result)
     }
 
     async fn stop(&self, container_id: &str, _timeout: Duration) -> Result<(), EngineError> {

@@ -195,7 +195,7 @@ fn what_a_person_asked_for_runs_instead_of_what_is_named() {
 }
 
 fn images_of_interest_of(situation: &Situation) -> Vec<String> {
-    let desired = Desired { services: vec![situation.service.clone()] };
+    let desired = Desired { services: vec![situation.service.clone()], ..Desired::default() };
     let images = images_of_interest(&desired, &situation.observed, &situation.history);
     images.into_iter().map(|(_, digest)| digest).collect()
 }

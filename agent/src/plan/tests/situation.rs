@@ -36,6 +36,7 @@ pub(super) fn situation() -> Situation {
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
+            store: None,
         },
         history: History::default(),
         now: 1000,
@@ -118,7 +119,7 @@ impl Situation {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let desired = Desired { services: vec![self.service.clone()] };
+        let desired = Desired { services: vec![self.service.clone()], ..Desired::default() };
         plan(&desired, &self.observed, &self.history, at(self.now))
     }
 

@@ -7,7 +7,7 @@ use crate::history::memory::{Memory, RestartRequest, Run};
 use crate::history::{Durable, History};
 use crate::observed::ContainerState;
 use crate::outcome::{self, Outcome};
-use crate::plan::{Action, Plan, Step, images_of_interest, plan};
+use crate::plan::{Action, NODE, Plan, Step, images_of_interest, plan};
 use crate::rules::Rules;
 use crate::simulation::engine::engine_error;
 use crate::simulation::samples::{answered, container, image, service};
@@ -86,7 +86,7 @@ impl Node {
                 .collect();
             services.push(wanted);
         }
-        Desired { services }
+        Desired { services, ..Desired::default() }
     }
 
     pub(super) fn observed(&self) -> Observed {
@@ -109,6 +109,7 @@ impl Node {
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
+            store: Some(self.world.store()),
         };
         for (image, digest) in images_of_interest(&self.desired(), &observed, &self.history) {
             let key = image.pinned(&digest);
@@ -191,6 +192,7 @@ impl Node {
             Action::Start { container_id, .. } => self.world.start(container_id)?,
             Action::Stop { container_id, .. } => self.world.stop(container_id)?,
             Action::Remove { container_id } => self.world.remove(container_id)?,
+            Action::RemoveImage { name } => self.world.remove_image(name)?,
             Action::AskBefore { .. } | Action::AskAfter { .. } => {}
             Action::RecordGood { version } => {
                 self.world.story.push(format!("{} {name} good {version:?}", self.world.now));
@@ -373,7 +375,9 @@ pub(super) fn steps(plan: &Plan) -> Vec<(String, Step)> {
         planned.step.iter().chain(&planned.pull).map(|step| (planned.name.clone(), step.clone()))
     });
     let removals = plan.removals.iter();
+    let images = plan.reclaim.step.iter().map(|step| (NODE.to_owned(), step.clone()));
     services
+        .chain(images)
         .chain(
             removals
                 .flat_map(|removal| removal.step.iter().map(|step| (removal.service.clone(), step.clone()))),
