@@ -3,6 +3,7 @@
 mod hooks;
 mod images;
 mod policy;
+mod policy_histories;
 mod situation;
 mod updates;
 
