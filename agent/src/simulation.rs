@@ -58,6 +58,8 @@ pub(crate) struct World {
     pub(crate) images: BTreeSet<String>,
     /// By digest; [`Behaviour::Healthy`] where nothing is said.
     pub(crate) behaviours: BTreeMap<String, Behaviour>,
+    /// The exit status of every command inside a container.
+    pub(crate) says: i64,
     /// Room for images.
     pub(crate) disk: Option<Disk>,
     /// The next calls fail so.
@@ -77,6 +79,7 @@ impl World {
             foreign: vec!["foreign-database".to_owned()],
             images: BTreeSet::new(),
             behaviours: BTreeMap::new(),
+            says: 0,
             disk: None,
             troubles: Vec::new(),
             story: Vec::new(),

@@ -1,5 +1,7 @@
 //! The whole loop with its poller, in virtual time, on a simulated node.
 
+mod rules;
+
 use super::*;
 use crate::command::{Refused, Reply};
 use crate::desired::Desired;
