@@ -18,7 +18,7 @@ fn wants(services: &[(&str, &[&str])]) -> Desired {
         wanted.settings.depends_on = depends_on.iter().map(|name| (*name).to_owned()).collect();
         wanted
     });
-    Desired { services: services.collect() }
+    Desired { services: services.collect(), ..Desired::default() }
 }
 
 fn up(service: &str, generation: u64) -> Container {

@@ -5,7 +5,8 @@
 //! were under way are waited for, pulls are given up. What always holds: the loop turns at least every few seconds and
 //! beats at each turn, so that whoever extends our time at systemd can tell a long stop from a hang.
 
-use super::{Channels, Published, Reconciler};
+use super::publish::Published;
+use super::{Channels, Reconciler};
 use crate::board::Owner;
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};

@@ -103,6 +103,7 @@ impl<E: Engine> Observer<E> {
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
+            store: None,
         };
         for (image, digest) in images_of_interest(desired, &moment, history) {
             match self.image(&image, &digest).await {

@@ -2,6 +2,7 @@
 
 mod beside;
 mod drain;
+mod rules;
 mod verbs;
 
 use super::*;
@@ -159,7 +160,7 @@ impl Agent {
 }
 
 fn wants(names: &[&str]) -> Desired {
-    Desired { services: names.iter().map(|name| service(name, "spec")).collect() }
+    Desired { services: names.iter().map(|name| service(name, "spec")).collect(), ..Desired::default() }
 }
 
 async fn deployed() -> Agent {

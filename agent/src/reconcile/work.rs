@@ -169,6 +169,9 @@ fn words(action: &Action) -> &'static str {
         Action::Start { .. } => "the start of a container",
         Action::Stop { .. } => "the stop of a container",
         Action::Remove { .. } => "the removal of a container",
+        Action::RemoveImage { .. } => "the removal of an image",
+        Action::AskBefore { .. } => "the question whether it may be replaced",
+        Action::AskAfter { .. } => "the question whether it may take over",
         Action::RecordGood { .. } | Action::Quarantine { .. } => "a note in the history",
     }
 }
