@@ -26,8 +26,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that a line waits for others to share its batch.
-pub const BATCH_AGE: Duration = Duration::from_secs(2);
+/// Longest time that a line waits for others to share its batch. The requests are most of what an idle agent costs, and
+/// CloudWatch counts them for the whole account.
+pub const BATCH_AGE: Duration = Duration::from_secs(5);
 
 /// What the board says of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
