@@ -69,16 +69,21 @@ impl Idle {
         connections.len() < before
     }
 
+    /// Takes back one that can carry the next request.
+    pub(super) fn put(&self, connection: Connection) {
+        let mut connections = self.connections();
+        if connections.len() < KEPT {
+            connections.push(connection);
+        }
+    }
+
     /// Takes it back when the answer that it brings has been read to its end, however long that takes. Until then the
     /// connection lives as long as the answer: dropping that closes it.
     pub(super) fn keep(&self, mut connection: Connection) {
         let idle = self.clone();
         tokio::spawn(async move {
             if connection.sender.ready().await.is_ok() {
-                let mut connections = idle.connections();
-                if connections.len() < KEPT {
-                    connections.push(connection);
-                }
+                idle.put(connection);
             }
         });
     }

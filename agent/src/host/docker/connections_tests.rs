@@ -4,15 +4,19 @@ use super::*;
 use std::collections::VecDeque;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 /// A request and its answer; without one the engine closes the connection in its place.
 type Step = (&'static str, Option<String>);
+/// In the place of a request: the engine holds the connection until it is told to end.
+const UNTIL_TOLD: &str = "until told";
 
 /// An engine that takes these connections one after the other.
 struct ScriptedEngine {
     docker: Docker,
     left: Arc<Mutex<VecDeque<Vec<Step>>>>,
+    end: Arc<Notify>,
     _directory: tempfile::TempDir,
     _serving: AbortOnDropHandle<()>,
 }
@@ -23,8 +27,9 @@ fn engine(connections: impl IntoIterator<Item = Vec<Step>>) -> ScriptedEngine {
     let listener = UnixListener::bind(&socket).expect("a socket");
     let left = Arc::new(Mutex::new(connections.into_iter().collect::<VecDeque<_>>()));
     let docker = Docker::connect(Some(&format!("unix://{}", socket.display()))).expect("a client");
-    let serving = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::clone(&left))));
-    ScriptedEngine { docker, left, _directory: directory, _serving: serving }
+    let end = Arc::new(Notify::new());
+    let serving = AbortOnDropHandle::new(tokio::spawn(serve(listener, Arc::clone(&left), Arc::clone(&end))));
+    ScriptedEngine { docker, left, end, _directory: directory, _serving: serving }
 }
 
 impl ScriptedEngine {
@@ -34,10 +39,14 @@ impl ScriptedEngine {
     }
 }
 
-async fn serve(listener: UnixListener, script: Arc<Mutex<VecDeque<Vec<Step>>>>) {
+async fn serve(listener: UnixListener, script: Arc<Mutex<VecDeque<Vec<Step>>>>, end: Arc<Notify>) {
     while let Ok((mut stream, _)) = listener.accept().await {
         let steps = script.lock().expect("no panic").pop_front().expect("no more connections than scripted");
         for (expected, answer) in steps {
+            if expected == UNTIL_TOLD {
+                end.notified().await;
+                break;
+            }
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 head.push(stream.read_u8().await.expect("a request"));
@@ -95,8 +104,11 @@ async fn a_question_on_a_connection_that_ended_is_asked_again() {
 #[tokio::test]
 async fn after_an_engine_has_ended_its_connections_the_version_is_asked_for_again() {
     let newer = ("GET /v1.53/containers/json?", answer("", "[]"));
-    let engine = engine([vec![ping("1.41"), nothing_there()], vec![ping("1.60"), newer]]);
-    looks(&engine, 2).await;
+    let first = vec![ping("1.41"), nothing_there(), (UNTIL_TOLD, None)];
+    let engine = engine([first, vec![ping("1.60"), newer]]);
+    looks(&engine, 1).await;
+    engine.end.notify_one();
+    looks(&engine, 1).await;
     engine.assert_all_was_asked();
 }
 

@@ -173,18 +173,32 @@ impl Transport {
         if let Some(version) = known {
             return Ok(version);
         }
-        let answer = self.send(Request::get("/_ping").body(nothing())?).await?;
+        let (answer, mut connection) = self.exchange(Request::get("/_ping").body(nothing())?).await?;
         let theirs = answer.headers().get("Api-Version").and_then(|value| value.to_str().ok());
         let agreed = match theirs.and_then(Version::parse) {
             Some(theirs) => agreed(theirs),
             None => Err("it does not say which version of the Docker API it speaks".to_owned()),
         };
         let agreed = agreed.map_err(|message| Error::DockerStreamError { error: message })?;
+        // Read to its end, so that the request that waits for this goes over the same connection.
+        if answer.into_body().collect().await.is_ok() && connection.sender.ready().await.is_ok() {
+            self.idle.put(connection);
+        }
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
         Ok(agreed)
     }
 
-    async fn send(&self, mut request: Request<Payload>) -> Result<Response<Incoming>, Broken> {
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, Broken> {
+        let (answer, connection) = self.exchange(request).await?;
+        self.idle.keep(connection);
+        Ok(answer)
+    }
+
+    /// The head of the answer, and the connection over which the rest of it comes.
+    async fn exchange(
+        &self,
+        mut request: Request<Payload>,
+    ) -> Result<(Response<Incoming>, Connection), Broken> {
         let (mut connection, kept) = match self.idle.take() {
             Some(connection) => (connection, true),
             None => (self.connect().await?, false),
@@ -196,10 +210,7 @@ impl Transport {
         let host = HeaderValue::from_str(host).map_err(hyper::http::Error::from)?;
         request.headers_mut().insert(HOST, host);
         match connection.sender.try_send_request(request).await {
-            Ok(answer) => {
-                self.idle.keep(connection);
-                Ok(answer)
-            }
+            Ok(answer) => Ok((answer, connection)),
             Err(mut failed) => {
                 let unsent = failed.take_message().map(Request::into_body);
                 Err(Broken { stale: kept, unsent, error: failed.into_error().into() })
