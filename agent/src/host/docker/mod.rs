@@ -11,6 +11,7 @@ mod events;
 mod exec;
 mod frames;
 mod logs;
+mod networks;
 mod pull;
 mod refusal;
 mod tail;
@@ -25,6 +26,7 @@ use node::config::settings::ImageReference;
 use refusal::{NoAnswer, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use transport::{Endpoint, Transport};
@@ -226,6 +228,10 @@ impl Engine for Docker {
     async fn changed(&self) {
         self.shared.events.start(&self.bell, &self.client, &self.shared.transport);
         self.bell.heard().await;
+    }
+
+    async fn bridges(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        self.networks().await
     }
 
     fn breaks(&self) -> u64 {
