@@ -52,7 +52,9 @@ fn served(view: &View<'_>, container: &Container) -> bool {
     let had_them = [&view.record.good, &view.record.previous].into_iter().flatten();
     view.record.barred(&version_of(container)).is_none()
         && (view.memory.draining.contains_key(&container.id)
-            || view.leads_to(container) == Some(true)
+            // What the engine published itself, or what nobody can tell, may have clients as well.
+            || view.leads_to(container) != Some(false)
+            || container.routed_ports.is_empty()
             || had_them.into_iter().any(|version| is_of(container, version)))
 }
 

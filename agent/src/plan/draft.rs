@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A wait longer than this is shown as failed: nobody should sit and watch for it.
-const FAR_OFF: Duration = Duration::from_secs(60);
+const FAR_OFF: Duration = Duration::from_secs(30);
 
 /// What the rules have said so far.
 #[derive(Debug, Default)]

@@ -77,7 +77,8 @@ pub(super) fn gate(view: &View<'_>, judged: &Judgement, started_at: Timestamp) -
     let deadline = pending(begin, update.deadline, view.now);
     let healthy_at = match (judged.state, judged.until) {
         (HealthState::Failing, _) => {
-            return Gate::Failed { cause: format!("its health check fails: {}", judged.detail) };
+            let why = in_words(view, &judged.detail);
+            return Gate::Failed { cause: format!("its health check fails: {why}") };
         }
         (HealthState::Passing, _) => match pending(judged.since, update.min_healthy, view.now) {
             None => return Gate::Passed,
@@ -89,12 +90,23 @@ pub(super) fn gate(view: &View<'_>, judged: &Judgement, started_at: Timestamp) -
     };
     match deadline {
         None => {
-            let cause = format!("it was not healthy within {}: {}", span(update.deadline), judged.detail);
+            let why = in_words(view, &judged.detail);
+            let cause = format!("it was not healthy within {}: {why}", span(update.deadline));
             Gate::Failed { cause }
         }
         Some(deadline) => Gate::Open {
             until: healthy_at.map_or(deadline, |healthy_at| healthy_at.min(deadline)),
             detail: judged.detail.clone(),
         },
+    }
+}
+
+/// What is behind a refused connection, for whoever has to mend it.
+fn in_words(view: &View<'_>, detail: &str) -> String {
+    match view.wanted.settings.health.probe {
+        Probe::Http { port, .. } | Probe::Tcp { port } if detail.ends_with("connection refused") => {
+            format!("{detail}; nothing listens on port {port} in the container")
+        }
+        _ => detail.to_owned(),
     }
 }

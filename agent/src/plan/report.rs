@@ -65,10 +65,8 @@ pub(super) fn report(view: &View<'_>, mut draft: Draft, target: Option<&Version>
 /// The container that gets the ports: the one that serves, unless it is about to be stopped or is being stopped.
 fn routed(view: &View<'_>, draft: &Draft) -> Option<String> {
     let busy = view.in_flight().is_some_and(|in_flight| in_flight.step.is_some());
-    let serving = view.serving().map(|serving| &serving.id);
-    let stays =
-        |id: &&String| !draft.leaving.contains(*id) && !(busy && view.memory.stopped.contains_key(*id));
-    serving.filter(stays).cloned()
+    let goes = |id: &String| draft.leaving.contains(id) || (busy && view.memory.stopped.contains_key(id));
+    view.serving().map(|serving| serving.id.clone()).filter(|id| !goes(id))
 }
 
 /// The container that serves: the wanted one if it runs, else the newest that does. In a blue-green update that is the

@@ -117,7 +117,11 @@ impl<E: Engine> Observer<E> {
         }
         let bridges = match self.bridges().await {
             Ok(bridges) => bridges,
-            Err(error) => return self.down(&error, clock()),
+            Err(error @ EngineError::Unreachable { .. }) => return self.down(&error, clock()),
+            Err(error) => {
+                tracing::warn!("{}", one_line(&error));
+                self.bridges.as_ref().map(|(bridges, _)| bridges.clone()).unwrap_or_default()
+            }
         };
         Seen { engine: moment.engine, images: moment.images, bridges }
     }

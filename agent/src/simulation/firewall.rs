@@ -1,6 +1,6 @@
 //! Addresses, ports and rules of the model: what a client of the node would reach.
 
-use super::{Behaviour, Gap, World};
+use super::{Behaviour, Gap, World, end};
 use crate::observed::{Container, ContainerState, ProxyPort};
 use crate::rules::{HostPort, Rules};
 use jiff::Timestamp;
@@ -17,20 +17,23 @@ pub(super) fn run(container: &mut Container, address: Ipv4Addr, now: Timestamp) 
     container.state = ContainerState::Running { started_at: now };
     container.address = Some(IpAddr::V4(address));
     container.pid = Some(address.to_bits() - FIRST + 1000);
-    let ports = container.routed_ports.iter().zip(address.to_bits() as u16..);
+    let ports = container.routed_ports.iter().zip(40_000 + u16::from(address.octets()[3]) * 8..);
     let proxies =
         ports.map(|(port, host)| ProxyPort { container: port.container, protocol: port.protocol, host });
     container.ipv6_ports = proxies.collect();
 }
 
 impl World {
-    /// Containers that were there before: those that run have addresses.
+    /// Containers that were there before: those that run have addresses, and of two that the engine would publish on one
+    /// port only the first got it.
     pub(crate) fn inherit(&mut self, containers: Vec<Container>) {
         self.containers = containers;
         for index in 0..self.containers.len() {
-            if let ContainerState::Running { started_at } = self.containers[index].state {
-                let address = self.free_address();
-                run(&mut self.containers[index], address, started_at);
+            let ContainerState::Running { started_at } = self.containers[index].state else { continue };
+            let address = self.free_address();
+            match self.published_by_another(&self.containers[index].id) {
+                true => end(&mut self.containers[index], 1, started_at),
+                false => run(&mut self.containers[index], address, started_at),
             }
         }
     }

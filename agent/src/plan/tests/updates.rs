@@ -80,6 +80,13 @@ fn a_failed_gate_bars_the_version_whatever_the_failure() {
     expect(gate(out_of_memory), "it ran out of memory (exit code 137)", Some(2));
     let failing = gate(running(900)).says(2, HealthState::Failing, 990);
     expect(failing, "its health check fails: GET /health: 200", Some(2));
+    let mut deaf = gate(running(900)).says(2, HealthState::Failing, 990);
+    if let Some(verdict) = deaf.observed.verdicts.get_mut("id-api-2") {
+        verdict.detail = "connect 172.30.0.2:8000: connection refused".to_owned();
+    }
+    let cause = "its health check fails: connect 172.30.0.2:8000: connection refused; \
+                 nothing listens on port 8000 in the container";
+    expect(deaf, cause, Some(2));
     let slow = gate(running(700)).says(2, HealthState::Unknown, 700);
     expect(slow, "it was not healthy within 5m: GET /health: 200", Some(2));
     let refused = Action::Start { container_id: "id-api-2".to_owned(), version: version(NEW), restart: None };
