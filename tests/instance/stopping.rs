@@ -2,7 +2,6 @@
 //! whose task must be finished whatever comes.
 
 #![expect(clippy::disallowed_methods, reason = "asks programs of the host")]
-#![expect(clippy::print_stdout, reason = "a suite prints what it measured")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod scene;
