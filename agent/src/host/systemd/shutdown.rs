@@ -16,36 +16,35 @@ use std::time::Duration;
 use tokio::process::Command;
 
 /// Process 1 answers in milliseconds; it has much to do when everything stops.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(3);
+/// So often it is asked. All deadlines together are less than the unit's TimeoutStopSec.
+const TRIES: u32 = 3;
 const TARGET: &str = "shutdown.target";
 
 /// Whether the machine goes down. What cannot be found out counts as no: containers that run on after all are better
 /// than services that are stopped for an upgrade of the agent.
 pub async fn is_under_way() -> bool {
-    let mut command = Command::new("systemctl");
-    command.args(["list-jobs", "--plain", "--no-legend", "--no-pager", TARGET]);
-    command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
-    match tokio::time::timeout(DEADLINE, command.output()).await {
-        Ok(Ok(output)) if output.status.success() => is_queued(&String::from_utf8_lossy(&output.stdout)),
-        Ok(Ok(output)) => {
-            unknown(String::from_utf8_lossy(&output.stderr).trim());
-            false
-        }
-        Ok(Err(error)) => {
-            unknown(&error.to_string());
-            false
-        }
-        Err(_) => {
-            unknown(&format!("no answer within {} s", DEADLINE.as_secs()));
-            false
+    for _ in 0..TRIES {
+        match jobs().await {
+            Ok(jobs) => return is_queued(&jobs),
+            Err(why) => tracing::warn!("cannot ask systemd whether the machine goes down: systemctl: {why}"),
         }
     }
+    tracing::warn!("containers run on, as for a stop of the agent alone");
+    false
 }
 
-fn unknown(why: &str) {
-    tracing::warn!(
-        "cannot ask systemd whether the machine goes down, so containers run on: systemctl: {why}"
-    );
+async fn jobs() -> Result<String, String> {
+    let mut command = Command::new("systemctl");
+    command.args(["list-jobs", "--plain", "--no-legend", "--no-pager", TARGET]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let late = |_| format!("no answer within {} s", DEADLINE.as_secs());
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.map_err(late)?;
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!("{} {}", output.status, String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 /// In `JOB UNIT TYPE STATE` lines: a job that *starts* the target. One that stops it is a shutdown that was called off.
