@@ -1,3 +1,5 @@
+//! What is remembered of inspections, and what ends it.
+
 use super::*;
 use bollard::models::ContainerSummaryNetworkSettings;
 

@@ -4,6 +4,8 @@
 //! The times are the engine's own: from the beginning to the last container's start. All ways start from an engine
 //! without containers that has the image; one container before the first takes the cold caches upon itself.
 
+#![expect(clippy::disallowed_methods, reason = "a login is of now")]
+
 use super::samples::{Row, megabytes};
 use super::{DEADLINE, node_toml, processor, small};
 use crate::stage::{REGISTRY, Stage};

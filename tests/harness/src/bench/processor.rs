@@ -3,6 +3,8 @@
 //! CPU time is the kernel's own account of its threads in nanoseconds, which the load of the host does not change; the
 //! ticks of `/proc/PID/stat` are too coarse for tenths of a percent.
 
+#![expect(clippy::disallowed_methods, reason = "what is measured is the passing of this time")]
+
 use crate::stage::Stage;
 use std::error::Error;
 use std::time::{Duration, Instant};
