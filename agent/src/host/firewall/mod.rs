@@ -18,6 +18,7 @@
 
 mod bridges;
 mod connections;
+mod conversation;
 mod flows;
 mod listing;
 mod netlink;
