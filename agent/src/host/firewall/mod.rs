@@ -59,9 +59,7 @@ impl Nftables {
     /// Listens to the kernel from now on; changes nothing. Must be called inside a runtime.
     pub fn open() -> Nftables {
         let watch = Watch::open().map_err(|error| {
-            tracing::warn!(
-                "the kernel does not tell when its firewall changes: {error}; it is looked at now and then"
-            );
+            tracing::warn!("what others do to our rules of the firewall is not noticed: {error}");
         });
         Nftables { watch: watch.ok(), seen: Mutex::default(), replacing: tokio::sync::Mutex::default() }
     }
@@ -135,6 +133,10 @@ async fn let_back(rules: &Rules) {
 impl Firewall for Nftables {
     async fn rules(&self) -> Result<Rules, FirewallError> {
         let Some((mut rules, shape)) = self.list().await? else {
+            // Bridges that were opened for them are open still.
+            let mut seen = self.seen();
+            let bridges = std::mem::take(&mut seen.rules.bridges);
+            seen.rules = Rules { bridges, ..Rules::default() };
             return Ok(Rules::default());
         };
         let closed = bridges::to_open(&rules);
