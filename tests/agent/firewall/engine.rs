@@ -1,8 +1,8 @@
 //! Beside an engine that has rules of its own, writes them anew, or loses them.
 
 use crate::Situation;
-use crate::containers::TCP;
-use crate::peers::{nobody, who};
+use crate::containers::{TCP, UDP};
+use crate::peers::{exchange, flow, nobody, who};
 use crate::scene::{PLENTY, Scene};
 use agent::rules::Rules;
 use harness::netns::INSTANCE_ADDRESS;
@@ -73,8 +73,11 @@ fn a_firewall_that_somebody_emptied_is_repaired(scene: &mut Scene) {
         nobody(Some(scene.network.cloud.path()), (INSTANCE_ADDRESS, TCP)),
         ErrorKind::ConnectionRefused
     );
+    let socket = flow(scene.network.cloud.path(), (INSTANCE_ADDRESS, UDP).into()).expect("a socket");
+    assert_eq!(exchange(&socket, "who?").expect_err("refused").kind(), ErrorKind::ConnectionRefused);
     scene.replace(&target.rules());
     assert_eq!(answer(scene), "api");
+    assert_eq!(exchange(&socket, "who?").expect("a flow from between is led"), "api who?");
     // Those of the engine went too where it writes nftables; it makes them anew when it starts.
     drop(target);
     let engine = scene.engine.as_mut().expect("an engine");

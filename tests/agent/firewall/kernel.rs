@@ -22,7 +22,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("how_long_it_takes", how_long_it_takes),
 ];
 
-const CASES: usize = 300;
+const CASES: usize = 200;
 const SEED: [u8; 32] = *b"rules are read back as they were";
 
 fn port() -> impl Strategy<Value = HostPort> {

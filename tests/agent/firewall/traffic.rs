@@ -43,6 +43,7 @@ fn a_port_is_reached_from_everywhere(scene: &mut Scene) {
             ("a neighbour, by the host's address", Some(neighbour.network()), (INSTANCE_ADDRESS, TCP).into()),
             ("a neighbour, by the bridge", Some(neighbour.network()), (gateway, TCP).into()),
             ("a neighbour, by its address", Some(neighbour.network()), (target.address(), INSIDE).into()),
+            ("itself, by the host's address", Some(target.network()), (INSTANCE_ADDRESS, TCP).into()),
             ("outside, over IPv6", outside(scene), (INSTANCE_IPV6, TCP).into()),
             ("the host, by ::1", None, (Ipv6Addr::LOCALHOST, TCP).into()),
             ("the host, by its IPv6 address", None, (INSTANCE_IPV6, TCP).into()),

@@ -46,9 +46,10 @@ pub(super) fn to_open(rules: &Rules) -> BTreeSet<String> {
     interfaces
 }
 
-/// Interfaces that were open for the rules of before, and are no more for those of now.
+/// Interfaces that are open, and need not be for the rules of now. Those of before may be open for them.
 pub(super) fn to_close(before: &Rules, now: &Rules) -> BTreeSet<String> {
-    let (mut interfaces, wanted) = (interfaces(&before.bridges), that_are_led_to(now));
+    let known = before.bridges.union(&now.bridges).copied().collect();
+    let (mut interfaces, wanted) = (interfaces(&known), that_are_led_to(now));
     interfaces.retain(|name| !wanted.contains(name) && is(name, "1"));
     interfaces
 }

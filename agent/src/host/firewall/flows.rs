@@ -8,19 +8,14 @@
 //! (<linux/netfilter/nfnetlink_conntrack.h>). A flow that is not led by rules, to an address that is not of this host,
 //! is nobody's business of ours.
 
+use super::conversation::Conversation;
 use super::netlink::{self, Message};
 use crate::rules::{HostPort, Rules, Target};
-use nix::errno::Errno;
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, setsockopt,
-    socket, sockopt,
-};
-use nix::sys::time::TimeVal;
+use nix::sys::socket::SockProtocol;
 use node::config::settings::Protocol;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`, and `IPCTNL_MSG_CT_DELETE`.
 const GET: u16 = 0x101;
@@ -39,10 +34,6 @@ const NESTED: u16 = 0x8000;
 /// `AF_UNSPEC`: of both families.
 const BOTH: u8 = 0;
 const IPPROTO_UDP: u8 = 17;
-/// The kernel answers at once; only one that does not at all is given up.
-const DEADLINE_SECONDS: i64 = 2;
-/// What one read of a dump gives at most.
-const LONGEST: usize = 64 * 1024;
 
 /// One direction of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +66,19 @@ pub(super) fn concern(before: &Rules, now: &Rules) -> bool {
 /// Forgets the flows that lead elsewhere than the rules say; how many. Blocks for as long as the kernel needs to list
 /// its flows.
 pub(super) fn let_go(before: &Rules, now: &Rules) -> io::Result<usize> {
-    let socket = open()?;
+    let conversation = Conversation::open(SockProtocol::NetlinkNetFilter)?;
     let mut stale = Vec::new();
-    dump(&socket, |message| {
+    conversation.dump(GET, &netlink::netfilter(BOTH), |message| {
         stale.extend(flow(&message).filter(|flow| is_stale(flow, before, now, is_ours)));
     })?;
     for flow in &stale {
         let attributes: Vec<(u16, &[u8])> =
             flow.key.iter().map(|(kind, content)| (*kind, content.as_slice())).collect();
         // One that ended meanwhile, or was made anew and has another id, needs no letting go.
-        ask(&socket, &netlink::request(DELETE, netlink::ACKNOWLEDGE, 2, flow.family, &attributes))?;
+        match conversation.ask(DELETE, &netlink::netfilter(flow.family), &attributes) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(stale.len())
 }
@@ -118,7 +112,7 @@ fn is_ours(address: IpAddr) -> bool {
 
 /// `None` for what is not UDP, or cannot be read.
 fn flow(message: &Message) -> Option<Flow> {
-    let content = |kind| message.attribute(kind);
+    let content = |kind| message.attribute(netlink::NETFILTER, kind);
     let key = [(ORIGINAL | NESTED, content(ORIGINAL)), (ID, content(ID)), (ZONE, content(ZONE))];
     let key = key.into_iter().filter_map(|(kind, content)| Some((kind, content?.to_vec())));
     Some(Flow {
@@ -130,7 +124,7 @@ fn flow(message: &Message) -> Option<Flow> {
 }
 
 fn direction(tuple: &[u8]) -> Option<Direction> {
-    let part = |bytes, kind| netlink::attributes(bytes).find_map(|(it, found)| (it == kind).then_some(found));
+    let part = netlink::attribute;
     let (addresses, ports) = (part(tuple, ADDRESSES)?, part(tuple, PORTS)?);
     let address = |v4, v6| {
         let v4 = part(addresses, v4).and_then(|it| <[u8; 4]>::try_from(it).ok()).map(Ipv4Addr::from);
@@ -140,47 +134,6 @@ fn direction(tuple: &[u8]) -> Option<Direction> {
     let port = |kind| Some(u16::from_be_bytes(part(ports, kind)?.try_into().ok()?));
     let udp = part(ports, 1)? == [IPPROTO_UDP];
     udp.then_some(Direction { source: (address(1, 3)?, port(2)?), destination: (address(2, 4)?, port(3)?) })
-}
-
-fn open() -> io::Result<OwnedFd> {
-    let netfilter = SockProtocol::NetlinkNetFilter;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, netfilter)?;
-    setsockopt(&socket, sockopt::ReceiveTimeout, &TimeVal::new(DEADLINE_SECONDS, 0))?;
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-    Ok(socket)
-}
-
-fn dump(socket: &OwnedFd, mut entry: impl FnMut(Message)) -> io::Result<()> {
-    send(socket.as_raw_fd(), &netlink::request(GET, netlink::DUMP, 1, BOTH, &[]), MsgFlags::empty())?;
-    let mut buffer = vec![0; LONGEST];
-    loop {
-        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-        for message in netlink::messages(&buffer[..length]) {
-            match message.kind {
-                netlink::DONE => return Ok(()),
-                netlink::ERROR => return refusal(&message),
-                _ => entry(message),
-            }
-        }
-    }
-}
-
-fn ask(socket: &OwnedFd, request: &[u8]) -> io::Result<()> {
-    send(socket.as_raw_fd(), request, MsgFlags::empty())?;
-    let mut buffer = vec![0; LONGEST];
-    let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-    let answer = netlink::messages(&buffer[..length]).find(|message| message.kind == netlink::ERROR);
-    match answer.map(|message| refusal(&message)) {
-        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// `struct nlmsgerr`: a negative errno, 0 where it was done.
-fn refusal(message: &Message) -> io::Result<()> {
-    let code =
-        message.body.get(..4).and_then(netlink::number).map_or(Errno::EPROTO as i32, |it| -it.cast_signed());
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn other_addresses_of_loopback_are_not_ours() {
 #[test]
 fn an_entry_is_read_from_its_attributes() {
     fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
-        netlink::request(0, 0, 0, 0, &[(kind, content)])[20..].to_vec()
+        netlink::request(0, 0, 0, &[], &[(kind, content)])[16..].to_vec()
     }
     let tuple = |protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16)| {
         let addresses = [attribute(1, &from.0), attribute(2, &to.0)].concat();
@@ -83,7 +83,7 @@ fn an_entry_is_read_from_its_attributes() {
         let answered = tuple(protocol, ([172, 18, 0, 2], 5353), ([198, 18, 0, 1], 4000));
         let attributes: [(u16, &[u8]); 3] =
             [(ORIGINAL | NESTED, &sent), (REPLY | NESTED, &answered), (ID, &[0, 0, 0, 7])];
-        (netlink::request(0x100, 0, 1, INET, &attributes), sent.clone())
+        (netlink::request(0x100, 0, 1, &netlink::netfilter(INET), &attributes), sent.clone())
     };
     let (bytes, sent) = entry(IPPROTO_UDP);
     let expected = Flow {

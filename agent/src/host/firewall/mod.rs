@@ -12,13 +12,15 @@
 //!   What it does not offer without a process that runs for ever is hearing of changes: those come from the kernel
 //!   ([`watch`]).
 //! - **Reading back** is exact: what is not as we made it shows as a bridge of an impossible prefix ([`listing`]).
-//! - `route_localnet` is set on the bridges alone ([`bridges`]).
+//! - `route_localnet` is set on the bridges alone ([`bridges`]), their ports are put into hairpin mode ([`hairpin`]).
 //!
 //! Not its job: deciding who is led where; filtering for anybody but the instance metadata and the engine's own proxies.
 
 mod bridges;
 mod connections;
+mod conversation;
 mod flows;
+mod hairpin;
 mod listing;
 mod netlink;
 mod program;
@@ -57,9 +59,7 @@ impl Nftables {
     /// Listens to the kernel from now on; changes nothing. Must be called inside a runtime.
     pub fn open() -> Nftables {
         let watch = Watch::open().map_err(|error| {
-            tracing::warn!(
-                "the kernel does not tell when its firewall changes: {error}; it is looked at now and then"
-            );
+            tracing::warn!("what others do to our rules of the firewall is not noticed: {error}");
         });
         Nftables { watch: watch.ok(), seen: Mutex::default(), replacing: tokio::sync::Mutex::default() }
     }
@@ -119,9 +119,24 @@ impl Nftables {
     }
 }
 
+/// A container reaches itself by the host's address only then; everything else works without.
+async fn let_back(rules: &Rules) {
+    let interfaces = bridges::interfaces(&rules.bridges);
+    if rules.routes.is_empty() || interfaces.is_empty() {
+        return;
+    }
+    if let Ok(Err(error)) = tokio::task::spawn_blocking(move || hairpin::let_back(&interfaces)).await {
+        tracing::warn!("containers may not reach themselves by this host's address: {error}");
+    }
+}
+
 impl Firewall for Nftables {
     async fn rules(&self) -> Result<Rules, FirewallError> {
         let Some((mut rules, shape)) = self.list().await? else {
+            // Bridges that were opened for them are open still.
+            let mut seen = self.seen();
+            let bridges = std::mem::take(&mut seen.rules.bridges);
+            seen.rules = Rules { bridges, ..Rules::default() };
             return Ok(Rules::default());
         };
         let closed = bridges::to_open(&rules);
@@ -141,6 +156,7 @@ impl Firewall for Nftables {
         self.keep_loopback_out(rules);
         program::nft(operation, &["--file", "-"], &text).await?;
         self.let_loopback_in(rules);
+        let_back(rules).await;
         let shape = self.list().await?.map(|(_, shape)| shape);
         let before = {
             let mut seen = self.seen();

@@ -1,12 +1,13 @@
 //! Messages and attributes of netlink, as bytes. Pure.
 //!
-//! Layout: `struct nlmsghdr` and `struct nlattr` of <linux/netlink.h>, `struct nfgenmsg` of
-//! <linux/netfilter/nfnetlink.h>. Numbers of headers are in the byte order of the machine, ports and what the
+//! Layout: `struct nlmsghdr` and `struct nlattr` of <linux/netlink.h>. Between them stands what the subsystem calls its
+//! own header: `struct nfgenmsg` of <linux/netfilter/nfnetlink.h>, `struct ifinfomsg` of <linux/rtnetlink.h>. Numbers of headers are in the byte order of the machine, ports and what the
 //! headers call `__be` in that of the network. Each message and attribute begins at a multiple of 4.
 
-/// `sizeof(struct nlmsghdr)` and of `struct nfgenmsg`.
+/// `sizeof(struct nlmsghdr)`, of `struct nfgenmsg` and of `struct ifinfomsg`.
 const HEADER: usize = 16;
-const GENERIC: usize = 4;
+pub(super) const NETFILTER: usize = 4;
+pub(super) const LINK: usize = 16;
 /// `NLM_F_REQUEST`, `NLM_F_ACK`, `NLM_F_DUMP`.
 pub(super) const REQUEST: u16 = 0x1;
 pub(super) const ACKNOWLEDGE: u16 = 0x4;
@@ -17,7 +18,12 @@ pub(super) const DONE: u16 = 3;
 /// `NLA_TYPE_MASK`: the two highest bits are flags.
 const TYPE: u16 = 0x3fff;
 
-/// One message of a netfilter subsystem.
+/// `struct nfgenmsg`: the family, `NFNETLINK_V0` and no resource.
+pub(super) fn netfilter(family: u8) -> [u8; NETFILTER] {
+    [family, 0, 0, 0]
+}
+
+/// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Message<'a> {
     /// `nlmsg_type`: the subsystem in the upper byte, what is said in the lower one.
@@ -29,19 +35,14 @@ pub(super) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// `nfgen_family`
+    /// The first byte of either header of a subsystem.
     pub(super) fn family(&self) -> Option<u8> {
         self.body.first().copied()
     }
 
-    /// Type and content of each attribute.
-    pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + use<'a> {
-        attributes(self.body.get(GENERIC..).unwrap_or_default())
-    }
-
-    /// Content of the first attribute of that type.
-    pub(super) fn attribute(&self, kind: u16) -> Option<&'a [u8]> {
-        self.attributes().find_map(|(found, content)| (found == kind).then_some(content))
+    /// Content of the first attribute of that type, behind a header of so many bytes.
+    pub(super) fn attribute(&self, header: usize, kind: u16) -> Option<&'a [u8]> {
+        attribute(self.body.get(header..).unwrap_or_default(), kind)
     }
 }
 
@@ -67,17 +68,22 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
+/// Content of the first attribute of that type among them.
+pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find_map(|(found, content)| (found == kind).then_some(content))
+}
+
 /// A number of a header.
 pub(super) fn number(bytes: &[u8]) -> Option<u32> {
     bytes.try_into().ok().map(u32::from_ne_bytes)
 }
 
-/// A request with these attributes, to be sent as it is.
+/// A request with the header of its subsystem and these attributes, to be sent as it is.
 pub(super) fn request(
     kind: u16,
     flags: u16,
     sequence: u32,
-    family: u8,
+    header: &[u8],
     attributes: &[(u16, &[u8])],
 ) -> Vec<u8> {
     let mut bytes = vec![0; 4];
@@ -85,8 +91,7 @@ pub(super) fn request(
     bytes.extend((flags | REQUEST).to_ne_bytes());
     bytes.extend(sequence.to_ne_bytes());
     bytes.extend([0; 4]);
-    // `NFNETLINK_V0` and no resource.
-    bytes.extend([family, 0, 0, 0]);
+    bytes.extend(header);
     for (kind, content) in attributes {
         let length = u16::try_from(content.len() + 4).unwrap_or(u16::MAX);
         bytes.extend(length.to_ne_bytes());
@@ -106,8 +111,8 @@ mod tests {
     #[test]
     fn a_request_is_read_as_it_was_written() {
         let bytes = [
-            request(0x0a0f, ACKNOWLEDGE, 7, 2, &[(1, b"table\0"), (0x8002, &[9])]),
-            request(3, 0, 8, 10, &[]),
+            request(0x0a0f, ACKNOWLEDGE, 7, &netfilter(2), &[(1, b"table\0"), (0x8002, &[9])]),
+            request(3, 0, 8, &netfilter(10), &[]),
         ]
         .concat();
         let found: Vec<Message> = messages(&bytes).collect();
@@ -115,13 +120,14 @@ mod tests {
             (found.len(), found[0].kind, found[0].sequence, found[0].family()),
             (2, 0x0a0f, 7, Some(2))
         );
-        assert_eq!(found[0].attributes().collect::<Vec<_>>(), [(1, &b"table\0"[..]), (2, &[9][..])]);
-        assert_eq!((found[1].kind, found[1].attribute(1)), (3, None));
+        let attribute = |kind| found[0].attribute(NETFILTER, kind);
+        assert_eq!((attribute(1), attribute(2)), (Some(&b"table\0"[..]), Some(&[9][..])));
+        assert_eq!((found[1].kind, found[1].attribute(NETFILTER, 1)), (3, None));
     }
 
     #[test]
     fn what_is_cut_off_or_nonsense_ends_the_reading() {
-        let whole = request(3, 0, 8, 10, &[(1, &[1, 2, 3])]);
+        let whole = request(3, 0, 8, &netfilter(10), &[(1, &[1, 2, 3])]);
         for length in 0..whole.len() {
             assert_eq!(messages(&whole[..length]).count(), 0, "{length} bytes");
         }

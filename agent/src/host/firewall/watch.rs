@@ -77,7 +77,7 @@ impl Watch {
 }
 
 fn tells_of_us(message: &Message) -> bool {
-    let name = message.attribute(TABLE_NAME).and_then(|name| name.strip_suffix(&[0]));
+    let name = message.attribute(netlink::NETFILTER, TABLE_NAME).and_then(|name| name.strip_suffix(&[0]));
     message.kind >> 8 == NFTABLES && message.family() == Some(INET) && name == Some(TABLE.as_bytes())
 }
 
@@ -95,7 +95,7 @@ mod tests {
             (0x0a0f, 0, &[0, 0, 0, 9], false),
             (0x0106, INET, b"node-agent\0", false),
         ] {
-            let bytes = netlink::request(kind, 0, 0, family, &[(TABLE_NAME, name)]);
+            let bytes = netlink::request(kind, 0, 0, &netlink::netfilter(family), &[(TABLE_NAME, name)]);
             let heard = netlink::messages(&bytes).any(|message| tells_of_us(&message));
             assert_eq!(heard, rings, "{kind:#x} {family} {name:?}");
         }
