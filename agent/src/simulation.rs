@@ -130,10 +130,10 @@ impl World {
     /// Moves the clock, and lets containers end that end by themselves.
     pub(crate) fn advance(&mut self, to: Timestamp) {
         self.now = self.now.max(to);
-        let behaviours = self.behaviours.clone();
         for container in &mut self.containers {
             let ContainerState::Running { started_at } = container.state else { continue };
-            let Some(Behaviour::Ends { code, after }) = behaviours.get(&container.digest).copied() else {
+            let Some(Behaviour::Ends { code, after }) = self.behaviours.get(&container.digest).copied()
+            else {
                 continue;
             };
             let at = started_at + Duration::from_secs(after);
@@ -249,16 +249,15 @@ impl World {
     pub(crate) fn start(&mut self, id: &str) -> Result<(), Trouble> {
         self.trouble(&format!("start {id}"))?;
         let now = self.now;
-        let behaviours = self.behaviours.clone();
         let taken = self.published_by_another(id);
         let address = self.free_address();
+        let digest = self.find(id)?.digest.clone();
+        let refused = taken || self.behaviour(&digest) == Behaviour::StartRefused;
         let container = self.find(id)?;
         if matches!(container.state, ContainerState::Running { .. }) {
             return Ok(());
         }
-        let behaviour = behaviours.get(&container.digest).copied();
         let story = format!("{now} start {} of {}", container.name, container.digest);
-        let refused = taken || behaviour == Some(Behaviour::StartRefused);
         if !refused {
             firewall::run(container, address, now);
         }

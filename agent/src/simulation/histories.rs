@@ -193,7 +193,7 @@ fn killed_in_an_update(behaviour: Behaviour, boundary: u32) {
     let mut left = boundary;
     for _ in 0..40 {
         let desired = node.desired();
-        let observed = node.observed();
+        let observed = node.observed(&desired);
         let plan = plan(&desired, &observed, &node.history, node.world.now);
         let rules = u32::from(plan.rules.as_ref().is_some_and(|rules| *rules != node.world.rules)) * 2;
         let count = u32::try_from(steps(&plan).len()).unwrap() * 4 + rules;

@@ -106,7 +106,7 @@ impl Node {
         Desired { services, ..Desired::default() }
     }
 
-    pub(super) fn observed(&self) -> Observed {
+    pub(super) fn observed(&self, desired: &Desired) -> Observed {
         let containers = self.world.containers.clone();
         let engine = match self.world.up {
             true => EngineView::Up { since: self.watched_since, containers },
@@ -132,7 +132,7 @@ impl Node {
             disk: None,
             store: Some(self.world.store()),
         };
-        for (image, digest) in images_of_interest(&self.desired(), &observed, &self.history) {
+        for (image, digest) in images_of_interest(desired, &observed, &self.history) {
             let key = image.pinned(&digest);
             observed.images.insert(key.clone(), self.world.image(&key));
         }

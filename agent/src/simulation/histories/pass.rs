@@ -19,7 +19,8 @@ impl Node {
     /// Plans and applies. Returns the plan.
     pub(super) fn pass(&mut self, killed_after: Option<u8>) -> Plan {
         self.world.advance(self.world.now);
-        let (desired, observed) = (self.desired(), self.observed());
+        let desired = self.desired();
+        let observed = self.observed(&desired);
         self.watch(&desired);
         let plan = plan(&desired, &observed, &self.history, self.world.now);
         if outcome::remember(&mut self.history, &plan, &observed) {
