@@ -78,12 +78,20 @@ pub fn begun(
             record.stop_timeout_seconds = wanted.map(|wanted| wanted.settings.stop_timeout.as_secs());
             true
         }
+        // A kill just after a pull would leave an image that nobody knows to be ours.
+        Action::Pull { digest } => pulled(history, wanted, digest, now),
         Action::Stop { container_id, cause, .. } => {
             history.memory.service_mut(service).stopped.insert(container_id.clone(), *cause);
             false
         }
         _ => false,
     }
+}
+
+/// The image is one that we pull, and is needed now.
+fn pulled(history: &mut History, wanted: Option<&desired::Service>, digest: &str, at: Timestamp) -> bool {
+    let name = wanted.map(|wanted| wanted.settings.image.pinned(digest));
+    name.is_some_and(|name| history.durable.note_image(&ImageNote::Needed { name, at }))
 }
 
 /// A step was done. Returns whether the durable part changed.
@@ -103,10 +111,7 @@ pub fn done(
         memory.failures.remove(&key);
     }
     match action {
-        Action::Pull { digest } => {
-            let name = wanted.map(|wanted| wanted.settings.image.pinned(digest));
-            name.is_some_and(|name| history.durable.note_image(&ImageNote::Needed { name, at: now }))
-        }
+        Action::Pull { digest } => pulled(history, wanted, digest, now),
         Action::RemoveImage { name } => history.durable.images.remove(name).is_some(),
         Action::AskBefore { .. } | Action::AskAfter { .. } => agreed(memory, action, now),
         Action::Create { .. } | Action::Stop { .. } => false,

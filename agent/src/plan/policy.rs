@@ -132,7 +132,9 @@ fn not_asked(view: &View<'_>, version: &Version) -> Option<Delay> {
         return None;
     }
     // What does not run has nothing under way that an update could break.
-    let asked = view.containers.iter().find(|container| runs(container))?;
+    let good = view.record.good.as_ref().and_then(|good| view.container_of(good));
+    let mut running = good.into_iter().chain(view.containers.iter().copied());
+    let asked = running.find(|container| runs(container))?;
     match hooks::refusal(view, digest) {
         Some((reason, until @ Some(_))) => waiting(reason, until, None),
         _ => {

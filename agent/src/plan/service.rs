@@ -52,6 +52,7 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
         Wanted::Nothing { reason, barred } => {
             draft.idle(if barred { ServiceState::Failed } else { ServiceState::Waiting });
             draft.say(reason);
+            draft.wakes.extend(policy::delayed(view).and_then(|(_, delay)| delay.until));
             return None;
         }
     };
