@@ -112,7 +112,7 @@ fn a_crash_is_answered_at_once_and_the_next_ones_later_and_later() {
         Expected { wake: Some(1001), problems: problems(&["service_crashing"]), ..restarting.clone() };
     third.expect(&waiting);
     let tenth = crashed().remembers(|memory| (memory.attempts, memory.last_start) = (10, Some(at(990))));
-    let far = Expected { wake: Some(1059), ..restarting.clone() };
+    let far = Expected { wake: Some(1059), ..idle(ServiceState::Failed, UpdateState::Current) };
     tenth.expect(&Expected { problems: problems(&["service_crashing"]), ..far });
     let steady = crashed().remembers(|memory| (memory.attempts, memory.last_start) = (10, Some(at(300))));
     steady.expect(&Expected { step: start(1, OLD, Some(1)), ..restarting });
