@@ -5,6 +5,7 @@
 #![expect(dead_code, reason = "each suite uses its part")]
 
 pub(crate) mod engine;
+pub(crate) mod foreign;
 
 use engine::{Container, Engine};
 use harness::requirements::{is_root, skipped};
@@ -185,6 +186,21 @@ impl Scene {
         let entries = history["services"]["web"]["quarantine"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         entries.iter().map(|entry| (text(&entry["digest"]), text(&entry["at"]))).collect()
+    }
+
+    /// After the quarantine was written, the digest was not started.
+    #[track_caller]
+    pub(crate) fn never_again(&self, digest: &str) {
+        let quarantined = self.quarantined();
+        let at = quarantined.iter().find(|(found, _)| found == digest);
+        let (_, at) = at.unwrap_or_else(|| panic!("{digest} is not in quarantine: {quarantined:?}"));
+        let at: jiff::Timestamp = at.parse().unwrap();
+        let at = u64::try_from(at.as_nanosecond()).unwrap();
+        let events = self.engine().events();
+        let started = events.iter().filter(|event| {
+            event.action == "start" && event.digest.as_deref() == Some(digest) && event.nanoseconds > at
+        });
+        assert_eq!(started.count(), 0, "{digest} ran again after its quarantine: {events:#?}");
     }
 
     /// The service's messages in CloudWatch Logs.
