@@ -22,6 +22,7 @@ mod syntax;
 mod text;
 mod tree;
 mod validate;
+pub mod window;
 mod written;
 
 use crate::identity::Facts;

@@ -1,6 +1,7 @@
 //! node.toml, validated: every value has its unit and its type, every default is filled in, every reference points at
 //! something that exists. Made only by [`super::Draft::settings`].
 
+pub use super::window::{Opening, opening};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -297,7 +298,7 @@ pub struct Service {
     pub read_only: bool,
     /// Kept, all others are dropped; without the `CAP_` prefix.
     pub capabilities: Vec<String>,
-    /// It may reach the instance metadata.
+    /// It may reach the instance metadata; always true on the host's network.
     pub imds: bool,
     /// From the stop signal to SIGKILL.
     pub stop_timeout: Duration,

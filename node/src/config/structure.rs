@@ -144,29 +144,18 @@ fn choices(schema: &Json) -> Option<&Vec<Json>> {
 fn one_of(text: &str, schema: &Json, path: &[&str]) -> Result<(), Wrong> {
     let Some(choices) = choices(schema) else { return Ok(()) };
     let constant = |choice: &Json| choice.get("const").and_then(Json::as_str).map(str::to_owned);
-    match choices.iter().find(|choice| constant(choice).as_deref() == Some(text)) {
-        Some(choice) if choice.get(NOT_SUPPORTED).is_none() => Ok(()),
-        Some(_) => {
-            let (key, table) = split(path);
-            let supported = list(choices.iter().filter(|choice| choice.get(NOT_SUPPORTED).is_none()));
-            Err(Wrong::new(format!("`{key} = \"{text}\"`{} is not supported in this version", within(table)))
-                .hint(format!("leave it out or write {supported}")))
-        }
-        None => {
-            let all: Vec<String> = choices.iter().filter_map(constant).collect();
-            let near = closest(text, all.iter().map(String::as_str));
-            Err(Wrong::new(format!("{} must be {}, not \"{text}\"", name(path), list(choices.iter())))
-                .hint_if_any(near.map(|near| format!("did you mean \"{near}\"?"))))
-        }
+    let all: Vec<String> = choices.iter().filter_map(constant).collect();
+    if all.is_empty() || all.iter().any(|constant| constant == text) {
+        return Ok(());
     }
+    let near = closest(text, all.iter().map(String::as_str));
+    Err(Wrong::new(format!("{} must be {}, not \"{text}\"", name(path), list(&all)))
+        .hint_if_any(near.map(|near| format!("did you mean \"{near}\"?"))))
 }
 
-fn list<'j>(choices: impl Iterator<Item = &'j Json>) -> String {
-    let texts: Vec<String> = choices
-        .filter_map(|choice| choice.get("const").and_then(Json::as_str))
-        .map(|text| format!("\"{text}\""))
-        .collect();
-    texts.join(" or ")
+fn list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| format!("\"{text}\"")).collect();
+    quoted.join(" or ")
 }
 
 fn wrong_kind(value: &Value, schema: &Json, path: &[&str]) -> Wrong {

@@ -17,8 +17,30 @@ pub(crate) fn all() -> Vec<(&'static str, Vec<u8>)> {
     let names = ["/dev/sdf", "xvdba", "sda1", "vol0a1b2c3d4e5f60718", "vol-0a1b2c3d"].map(str::to_owned);
     let names = names.into_iter().map(|name| ("identify", name.into_bytes()));
     let nodes = examples(&workspace().join("packaging/examples")).into_iter().map(|text| ("node_toml", text));
-    devices.chain(marks().map(|mark| ("mark", mark))).chain(names).chain(nodes).collect()
+    let supervised = [("node_toml", SUPERVISED.as_bytes().to_vec())];
+    devices.chain(marks().map(|mark| ("mark", mark))).chain(names).chain(nodes).chain(supervised).collect()
 }
+
+/// The keys that no example needs.
+const SUPERVISED: &str = r#"
+[images]
+reclaim = "all"
+unused_for = "24h"
+min_free = "5%"
+[services.api]
+image = "api@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+ports = ["80:8000", "53:53/udp"]
+gpus = 2
+imds = true
+health.exec = ["true"]
+[services.api.update]
+strategy = "blue-green"
+min_age = "24h"
+window = ["Mon-Fri 02:00-04:00 UTC", "Sat,Sun 22:00-24:00 UTC", "00:00-01:30 UTC"]
+drain = "5m"
+before = ["sh", "-c", "exit 0"]
+after = ["curl", "-f", "http://localhost:8000/${region}"]
+"#;
 
 fn marks() -> impl Iterator<Item = Vec<u8>> {
     let mark = |filesystem, serial: &str| Mark {

@@ -1,7 +1,9 @@
 //! The deployments in packaging/examples are valid as they are.
 
 use super::{check, facts, settings};
+use crate::config::settings::{Settings, Strategy};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(super) fn examples() -> Vec<(PathBuf, String)> {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../packaging/examples");
@@ -13,6 +15,11 @@ pub(super) fn examples() -> Vec<(PathBuf, String)> {
         .collect();
     examples.sort();
     examples
+}
+
+fn example(name: &str) -> Settings {
+    let found = examples().into_iter().find(|(path, _)| path.ends_with(format!("{name}/node.toml")));
+    settings(&found.unwrap_or_else(|| panic!("no example {name}")).1)
 }
 
 #[test]
@@ -28,13 +35,52 @@ fn every_example_is_valid_and_fits_on_a_screen() {
 
 #[test]
 fn the_api_gets_its_image_secret_and_log_group() {
-    let (_, text) =
-        examples().into_iter().find(|(path, _)| path.ends_with("algoitny-api/node.toml")).unwrap();
-    let settings = settings(&text);
+    let settings = example("algoitny-api");
     let api = &settings.services["api"];
     let image = format!("{}.dkr.ecr.{}.amazonaws.com/algoitny:latest", facts().account, facts().region);
     assert_eq!(api.image.to_string(), image);
     assert_eq!(api.environment_from, ["app"]);
     assert_eq!(settings.secrets["app"].require.len(), 6);
     assert_eq!(settings.logs.unwrap().group, "/aws/ec2/algoitny-api-prod");
+}
+
+#[test]
+fn what_serves_is_replaced_without_a_gap_and_what_must_be_alone_is_stopped_first() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    for (name, service, strategy, every) in [
+        ("fastapi", "api", Strategy::BlueGreen, None),
+        ("algoitny-api", "api", Strategy::BlueGreen, Some(minutes(1))),
+        ("algoitny-worker", "worker", Strategy::Recreate, Some(minutes(1))),
+        ("inference", "infer", Strategy::BlueGreen, Some(minutes(60))),
+        ("ollama-chat", "ollama", Strategy::Recreate, None),
+        ("ollama-chat", "backend", Strategy::BlueGreen, Some(minutes(1))),
+        ("ollama-chat", "frontend", Strategy::BlueGreen, Some(minutes(1))),
+        ("rag", "ollama", Strategy::Recreate, None),
+        ("rag", "app", Strategy::BlueGreen, Some(minutes(1))),
+    ] {
+        let update = &example(name).services[service].update;
+        assert_eq!((update.strategy, update.every), (strategy, every), "{service} of {name}");
+    }
+    let api = &example("algoitny-api").services["api"];
+    assert_eq!((api.update.drain, api.stop_timeout), (minutes(1), minutes(1)));
+    assert_eq!(example("algoitny-worker").services["worker"].stop_timeout, minutes(15));
+}
+
+#[test]
+fn only_what_uses_the_instances_role_reaches_the_metadata() {
+    for (path, text) in examples() {
+        let uses_the_role = path.to_string_lossy().contains("algoitny");
+        for (name, service) in settings(&text).services {
+            assert_eq!(service.imds, uses_the_role, "{name} of {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn lines_that_an_example_leaves_to_the_reader_are_valid_too() {
+    let commented: Vec<_> = examples().into_iter().filter(|(_, text)| text.contains("\n# gpus")).collect();
+    assert_eq!(commented.len(), 1, "{commented:?}");
+    for (_, text) in commented {
+        assert!(settings(&text.replace("\n# gpus", "\ngpus")).services["ollama"].gpus.is_some());
+    }
 }

@@ -8,7 +8,9 @@ mod mistakes;
 mod never_panics;
 mod schema;
 mod several;
+mod supervision;
 mod valid;
+mod windows;
 
 use super::{Draft, Mistakes, Settings, Source};
 use crate::identity::Facts;

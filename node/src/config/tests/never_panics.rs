@@ -73,6 +73,20 @@ fn examples_with_pieces_taken_out_put_in_and_doubled() {
 }
 
 #[test]
+fn windows_of_the_characters_that_windows_are_made_of() {
+    let word = "[A-Za-z0-9:,é-]{0,12}";
+    let times = "[0-2]?[0-9]:[0-6][0-9]-[0-2][0-9]:[0-6][0-9]";
+    let days = "((Mon|Wed|Sun|mon)[,-]?){1,3}";
+    let text = (prop_oneof![word, days], prop_oneof![word, times], prop_oneof!["UTC", "CET", word]);
+    run(
+        "windows",
+        text.prop_map(|(days, times, zone)| {
+            format!("[services.a]\nimage = \"a\"\nupdate.window = [\"{days} {times} {zone}\"]")
+        }),
+    );
+}
+
+#[test]
 fn lines_of_the_examples_in_any_order() {
     let lines: Vec<String> = seeds().iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
     let strategy = prop::collection::vec(prop::sample::select(lines), 0..60);
@@ -96,6 +110,11 @@ fn values_of_another_kind_in_every_place() {
         "{ a = 1 }",
         "\"${tag:X}\"",
         "nan",
+        "[\"\"]",
+        "\"10%\"",
+        "\"blue-green\"",
+        "[\"Sun-Mon 23:00-24:00 UTC\"]",
+        "[\"02:00-${tag:X} UTC\"]",
     ];
     for (index, line) in contract.lines().enumerate().filter(|(_, line)| line.contains(" = ")) {
         for other in others {

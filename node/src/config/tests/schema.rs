@@ -48,6 +48,9 @@ fn every_key_is_described_and_every_table_is_closed() {
 fn the_defaults_of_the_contract_are_in_it() {
     let wanted = json!({
         ".docker.install": true,
+        ".images.reclaim": "ours",
+        ".images.unused_for": "168h",
+        ".images.min_free": "10%",
         ".volumes.*.filesystem": "xfs",
         ".volumes.*.format": "if-blank",
         ".volumes.*.wait": "5m",
@@ -65,10 +68,12 @@ fn the_defaults_of_the_contract_are_in_it() {
         ".services.*.health.retries": 3,
         ".services.*.health.start_period": "30s",
         ".services.*.update.every": "60s",
-        ".services.*.update.strategy": "recreate",
         ".services.*.update.deadline": "5m",
         ".services.*.update.min_healthy": "10s",
         ".services.*.update.min_age": "0s",
+        ".services.*.update.window": [],
+        ".services.*.update.before": [],
+        ".services.*.update.after": [],
         ".services.*.update.drain": "30s",
         ".metrics.listen": "127.0.0.1:9464",
     });
@@ -97,23 +102,21 @@ fn keys_without_effect_are_marked_and_no_others() {
         .filter(|(_, schema)| schema[NOT_SUPPORTED].is_string())
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(
-        marked,
-        [
-            ".logs.files",
-            ".logs.journal",
-            ".metrics",
-            ".models",
-            ".services.*.gpus",
-            ".services.*.imds",
-            ".services.*.update.drain",
-            ".services.*.update.min_age",
-            ".services.*.update.window",
-        ]
-    );
-    let strategy = all_keys().into_iter().find(|(path, _)| path.ends_with(".strategy")).unwrap().1;
-    assert_eq!(strategy["oneOf"][0]["const"], "blue-green");
-    assert_eq!(strategy["oneOf"][0][NOT_SUPPORTED], crate::VERSION);
+    assert_eq!(marked, [".logs.files", ".logs.journal", ".metrics", ".models"]);
+}
+
+#[test]
+fn a_default_that_depends_on_other_keys_is_in_words() {
+    let keys = all_keys();
+    let key = |wanted: &str| keys.iter().find(|(path, _)| path == wanted).map(|(_, schema)| schema).unwrap();
+    let strategy = key(".services.*.update.strategy");
+    assert_eq!(strategy.get("default"), None, "{strategy}");
+    let description = strategy["description"].as_str().unwrap();
+    for word in ["Without it `blue-green`", "`ports`", "`http`, `tcp` or `exec`", "`gpus`", "`recreate`"] {
+        assert!(description.contains(word), "{word} is not in: {description}");
+    }
+    let imds = key(".services.*.imds")["description"].as_str().unwrap();
+    assert!(imds.contains("On the host's network every container may"), "{imds}");
 }
 
 #[test]

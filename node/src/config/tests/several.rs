@@ -11,7 +11,7 @@ ports = ["127.0.0.1:80:8000", 80]
 memory = 512
 network = "nodes"
 environment = { A = 4, B = { secret = "ap", key = "k" }, C = "${regoin}" }
-gpus = "all"
+gpus = "some"
 
 [services.worker]
 image = "Worker"
@@ -33,7 +33,7 @@ fn every_mistake_of_every_stage_is_in_one_list_by_line_and_column() {
     assert_eq!(
         positions,
         [
-            "1:2", "5:1", "6:10", "6:31", "7:10", "8:11", "9:21", "9:39", "9:63", "10:1", "13:9", "14:22",
+            "1:2", "5:1", "6:10", "6:31", "7:10", "8:11", "9:21", "9:39", "9:63", "10:8", "13:9", "14:22",
             "15:8", "18:10", "19:9", "21:1", "22:18"
         ],
         "{:#?}",

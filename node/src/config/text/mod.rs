@@ -7,3 +7,4 @@ pub(super) mod name;
 pub(super) mod path;
 pub(super) mod port;
 pub(super) mod quantity;
+pub(super) mod window;

@@ -1,4 +1,4 @@
-//! Durations, sizes of memory, numbers of cores.
+//! Durations, sizes of memory, numbers of cores, shares.
 
 use crate::config::findings::Wrong;
 use std::ops::RangeInclusive;
@@ -99,6 +99,14 @@ pub(in crate::config) fn nano_cpus(cores: f64) -> Result<i64, Wrong> {
     }
 }
 
+/// A share in whole percent, such as `10%`.
+pub(in crate::config) fn percent(text: &str) -> Result<u8, Wrong> {
+    let number = text.strip_suffix('%').filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    number
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| Wrong::new(format!("\"{text}\" is not a share")).hint("write a share such as \"10%\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +157,16 @@ mod tests {
         }
         for text in ["", "m", "1.5g", "512mib", "-1", "5m", "99999999t", "512 m"] {
             assert!(memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn shares() {
+        for (text, percent_of_it) in [("0%", 0), ("10%", 10), ("007%", 7), ("255%", 255)] {
+            assert_eq!(percent(text), Ok(percent_of_it), "{text}");
+        }
+        for text in ["", "%", "10", "10 %", "+5%", "-5%", "1.5%", "256%", "5%%", "５%"] {
+            assert!(percent(text).is_err(), "{text}");
         }
     }
 

@@ -5,10 +5,11 @@ mod across;
 mod health;
 mod sections;
 mod service;
+mod update;
 mod volumes;
 
 use super::findings::{Findings, Wrong, did_you_mean};
-use super::settings::{Docker, Images, Settings};
+use super::settings::{Docker, Settings};
 use super::text::name;
 use super::tree::Place;
 use super::written::Written;
@@ -31,6 +32,7 @@ pub(super) fn settings(
     let document = Document { written, root };
     let name_at = root.key("node").key("name").at();
     let node_name = node_name.and_then(|text| findings.take(name_at, name::node(text)));
+    let images = sections::images(&written.images, root.key("images"), findings);
     let agent = optional(written.agent.as_ref(), |agent| sections::agent(agent, root.key("agent"), findings));
     let volumes = volumes::volumes(document, findings);
     let secrets = each(&written.secrets, |name, secret| {
@@ -46,7 +48,7 @@ pub(super) fn settings(
     Some(Settings {
         node_name: node_name?,
         docker: Docker { install: written.docker.install },
-        images: Images::default(),
+        images: images?,
         agent: agent?,
         volumes: volumes?,
         secrets: secrets?,
@@ -87,6 +89,15 @@ fn list<V>(
         .map(|(index, text)| findings.take(place.item(index).at(), check(text)))
         .collect();
     checked.into_iter().collect()
+}
+
+/// A command that is run in a container which runs already: a program and its arguments, or nothing.
+fn command(words: &[String], place: Place<'_>, findings: &mut Findings) -> Option<Vec<String>> {
+    if words.first().is_some_and(String::is_empty) && !place.is_unusable() {
+        findings.add(place.item(0).at(), Wrong::new("the name of the program is empty"));
+        return None;
+    }
+    list(words, place, findings, name::argument)
 }
 
 impl Document<'_> {

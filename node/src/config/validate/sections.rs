@@ -1,11 +1,39 @@
-//! The small sections: agent, secrets, logs, registries.
+//! The small sections: images, agent, secrets, logs, registries.
 
 use super::{Document, list};
 use crate::config::findings::{Findings, Wrong};
-use crate::config::settings::{AgentArtifact, Logs, RegistryAuth, Secret};
-use crate::config::text::{image, name};
+use crate::config::settings::{AgentArtifact, Images, Logs, Reclaim, RegistryAuth, Secret};
+use crate::config::text::{image, name, quantity};
 use crate::config::tree::Place;
 use crate::config::written;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// An image that nobody needed for a year is not needed.
+const UNUSED_FOR: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(8760 * 60 * 60);
+/// With nothing kept free the engine's file system fills; with nearly all of it no image fits.
+const MIN_FREE: RangeInclusive<u8> = 1..=90;
+
+/// `[images]`
+pub(super) fn images(written: &written::Images, place: Place<'_>, findings: &mut Findings) -> Option<Images> {
+    let unused_for = quantity::duration_in(&written.unused_for, UNUSED_FOR);
+    let unused_for = findings.take(place.key("unused_for").at(), unused_for);
+    let min_free = quantity::percent(&written.min_free).and_then(|percent| {
+        let out_of_range = || Wrong::new(format!("\"{}\" is out of range", written.min_free));
+        let hint = "write a share from 1% to 90%";
+        MIN_FREE.contains(&percent).then_some(percent).ok_or_else(|| out_of_range().hint(hint))
+    });
+    let min_free_percent = findings.take(place.key("min_free").at(), min_free);
+    Some(Images {
+        reclaim: match written.reclaim {
+            written::Reclaim::Ours => Reclaim::Ours,
+            written::Reclaim::All => Reclaim::All,
+            written::Reclaim::Never => Reclaim::Never,
+        },
+        unused_for: unused_for?,
+        min_free_percent: min_free_percent?,
+    })
+}
 
 /// `[agent]`
 pub(super) fn agent(

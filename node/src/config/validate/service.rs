@@ -1,8 +1,8 @@
 //! `[services.NAME]`, each for itself.
 
-use super::{Document, each, health, list, optional};
+use super::{Document, each, health, list, optional, update};
 use crate::config::findings::{Findings, Wrong};
-use crate::config::settings::{EnvironmentValue, Mount, Network, Port, Service};
+use crate::config::settings::{EnvironmentValue, Gpus, Mount, Network, Port, Service};
 use crate::config::text::{image, name, path, port, quantity};
 use crate::config::tree::Place;
 use crate::config::written;
@@ -11,6 +11,9 @@ use std::time::Duration;
 
 /// A worker may have to finish a long task; longer than a day it should save its state instead.
 const STOP_AT_MOST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Four times what the largest instance has.
+const GPUS_AT_MOST: u32 = 64;
 
 /// One service with all that belongs to it.
 pub(super) fn service(
@@ -36,13 +39,15 @@ pub(super) fn service(
         document.reference("services", name)
     });
     let limits = limits(written, place, findings);
+    let gpus = optional(written.gpus.as_ref(), |count| findings.take(place.key("gpus").at(), gpus(count)));
+    let imds = imds(written, place.key("imds"), findings);
     let user =
         optional(written.user.as_deref(), |user| findings.take(place.key("user").at(), name::user(user)));
     let capabilities = list(&written.capabilities, place.key("capabilities"), findings, name::capability);
     let stop_timeout = quantity::duration_in(&written.stop_timeout, Duration::ZERO..=STOP_AT_MOST);
     let stop_timeout = findings.take(place.key("stop_timeout").at(), stop_timeout);
     let health = health::health(&written.health, place, ports.as_deref(), findings);
-    let update = health::update(&written.update, place.key("update"), findings);
+    let update = update::update(written, place, ports.as_deref(), findings);
     named?;
     let (memory_bytes, nano_cpus) = limits?;
     Some(Service {
@@ -56,11 +61,11 @@ pub(super) fn service(
         depends_on: depends_on?,
         memory_bytes,
         nano_cpus,
-        gpus: None,
+        gpus: gpus?,
         user: user?,
         read_only: written.read_only,
         capabilities: capabilities?.into_iter().collect::<BTreeSet<_>>().into_iter().collect(),
-        imds: false,
+        imds: imds?,
         stop_timeout: stop_timeout?,
         network: network(written.network),
         health: health?,
@@ -148,4 +153,35 @@ fn limits(written: &written::Service, place: Place<'_>, findings: &mut Findings)
     let cpus =
         optional(written.cpus, |cores| findings.take(place.key("cpus").at(), quantity::nano_cpus(cores)));
     memory.zip(cpus)
+}
+
+fn gpus(written: &written::Gpus) -> Result<Gpus, Wrong> {
+    let count = match written {
+        written::Gpus::Text(text) if text == "all" => return Ok(Gpus::All),
+        written::Gpus::Text(text) => text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit())),
+        written::Gpus::Count(count) => u32::try_from(*count).ok(),
+    };
+    count.filter(|count| (1..=GPUS_AT_MOST).contains(count)).map(Gpus::Count).ok_or_else(|| {
+        let text = match written {
+            written::Gpus::Count(count) => count.to_string(),
+            written::Gpus::Text(text) => format!("\"{text}\""),
+        };
+        Wrong::new(format!("{text} is not a number of GPUs"))
+            .hint(format!("write \"all\", a number from 1 to {GPUS_AT_MOST}, or leave it out for none"))
+    })
+}
+
+/// Whether the container may reach the instance metadata: on the host's network nobody can keep it from that.
+fn imds(written: &written::Service, place: Place<'_>, findings: &mut Findings) -> Option<bool> {
+    if written.network != written::Network::Host {
+        return Some(written.imds);
+    }
+    if !written.imds && place.is_written() && !place.is_unusable() {
+        let wrong = Wrong::new(
+            "the instance metadata cannot be kept from a container on the host's network: it reaches what the node reaches",
+        );
+        findings.add(place.at(), wrong.hint("leave out `imds = false`, or `network = \"host\"`"));
+        return None;
+    }
+    Some(true)
 }

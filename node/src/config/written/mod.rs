@@ -11,7 +11,7 @@ mod service;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub(super) use service::{
-    EnvironmentValue, Health, Network, OnChange, PortNumber, SecretKey, Service, Update,
+    EnvironmentValue, Gpus, Health, Network, OnChange, PortNumber, SecretKey, Service, Strategy, Update,
 };
 use std::collections::BTreeMap;
 
@@ -30,6 +30,8 @@ pub(super) struct Written {
     pub(super) var: BTreeMap<String, String>,
     /// The container engine.
     pub(super) docker: Docker,
+    /// What becomes of images that no service needs.
+    pub(super) images: Images,
     /// A release of the agent that bootstrap fetches and installs. Without it the agent is part of the AMI.
     pub(super) agent: Option<Agent>,
     /// EBS volumes to wait for, format when blank, grow and mount, by name.
@@ -70,6 +72,38 @@ impl Default for Docker {
     fn default() -> Docker {
         Docker { install: true }
     }
+}
+
+/// What becomes of images that no service needs. Needed are, for every service, the one that runs, the one before, the one
+/// that is being taken and the one that was asked for by hand; these stay, and so does what any container uses.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Images {
+    /// Which of them are removed.
+    pub(super) reclaim: Reclaim,
+    /// For how long an image stays after it was needed last, from `0s` to `8760h`.
+    pub(super) unused_for: String,
+    /// How much of the engine's file system is kept free, from `1%` to `90%`: with less, images go before their time, and
+    /// one that would leave less is not pulled.
+    pub(super) min_free: String,
+}
+
+impl Default for Images {
+    fn default() -> Images {
+        Images { reclaim: Reclaim::Ours, unused_for: "168h".to_owned(), min_free: "10%".to_owned() }
+    }
+}
+
+/// Which images are removed when no service needs them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Reclaim {
+    /// Those that the agent pulled.
+    Ours,
+    /// Whoever pulled them.
+    All,
+    /// None.
+    Never,
 }
 
 /// A release of the agent that bootstrap fetches and installs.

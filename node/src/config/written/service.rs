@@ -29,17 +29,17 @@ pub(in crate::config) struct Service {
     pub(in crate::config) memory: Option<String>,
     /// Limit in cores. Without it there is no limit.
     pub(in crate::config) cpus: Option<f64>,
-    /// GPUs of the container.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
-    pub(in crate::config) gpus: Option<String>,
+    /// GPUs of the container: `"all"`, or how many from 1 to 64. Without it none.
+    pub(in crate::config) gpus: Option<Gpus>,
     /// `UID[:GID]`, or names that the image knows. Without it the image's user.
     pub(in crate::config) user: Option<String>,
     /// Read-only root file system.
     pub(in crate::config) read_only: bool,
     /// Linux capabilities to keep; all others are dropped.
     pub(in crate::config) capabilities: Vec<String>,
-    /// The container may reach the instance metadata.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// The container may reach the instance metadata, and with it the instance's role. It is one hop further from there
+    /// than the node: with `true` the instance needs a hop limit of 2. On the host's network every container may, whatever
+    /// the default says; `false` cannot be kept there and is refused when written.
     pub(in crate::config) imds: bool,
     /// From the stop signal to the kill.
     pub(in crate::config) stop_timeout: String,
@@ -75,6 +75,16 @@ impl Default for Service {
             update: Update::default(),
         }
     }
+}
+
+/// GPUs of a container.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(in crate::config) enum Gpus {
+    /// So many.
+    Count(#[schemars(range(min = 1, max = 64))] i64),
+    /// `all`, or a number as a text, for the sake of `${…}`.
+    Text(String),
 }
 
 /// What a change of a secret does to the services that use it.
@@ -165,39 +175,50 @@ pub(in crate::config) enum PortNumber {
     Text(String),
 }
 
-/// How new images are taken.
+/// How new images are taken. `window`, `min_age` and `before` hold up only what the agent does by itself, not the command
+/// of a person: they may be written beside `every = "never"`, and say nothing then.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Update {
-    /// How often the registry is asked what the tag points at, or `never`.
+    /// How often the registry is asked what the tag points at, from `1s` to `720h`, or `never`.
     pub(in crate::config) every: String,
-    /// How the new container takes over. In this version every service is recreated.
-    pub(in crate::config) strategy: Strategy,
-    /// From container start to healthy, without the pull. A later one is rolled back.
+    /// How the new container takes over. Without it `blue-green` where the service publishes `ports`, has a health check
+    /// (`http`, `tcp` or `exec`) and no `gpus`, and `recreate` elsewhere. With `blue-green` two containers run for a while:
+    /// what must be alone with its files, such as a database, wants `recreate`.
+    pub(in crate::config) strategy: Option<Strategy>,
+    /// From container start to healthy, without the pull, from `1s` to `24h`. A later one is rolled back.
     pub(in crate::config) deadline: String,
-    /// How long it has to be healthy before the update counts as done.
+    /// How long it has to be healthy before the update counts as done, from `0s` to `24h`, and less than `deadline`.
     pub(in crate::config) min_healthy: String,
-    /// How old an image has to be before it is taken.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// How old an image has to be before it is taken, from `0s` to `8760h`: since it was pushed, or since it was seen first
+    /// where the registry does not say when that was.
     pub(in crate::config) min_age: String,
-    /// When updates may happen, such as `Mon-Fri 02:00-04:00 UTC`. Empty means always.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// When images are taken: days and times of every week in UTC, such as `Mon-Fri 02:00-04:00 UTC`, `Sat,Sun 22:00-06:00 UTC`
+    /// or `02:00-04:00 UTC` for every day. An update that has begun is finished after the end. Empty means always.
     pub(in crate::config) window: Vec<String>,
-    /// How long connections to the old container may live on.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// How long connections to the old container may live on after a `blue-green` update, from `0s` to `24h`. It stops as
+    /// soon as there are none.
     pub(in crate::config) drain: String,
+    /// A command inside the container that is to be replaced, which exits with 0 when that may happen now; else it is asked
+    /// again later. Empty asks nobody.
+    pub(in crate::config) before: Vec<String>,
+    /// A command inside the new container once it is healthy, which exits with 0 when it may take over; else it is rolled
+    /// back. Empty asks nobody.
+    pub(in crate::config) after: Vec<String>,
 }
 
 impl Default for Update {
     fn default() -> Update {
         Update {
             every: "60s".to_owned(),
-            strategy: Strategy::Recreate,
+            strategy: None,
             deadline: "5m".to_owned(),
             min_healthy: "10s".to_owned(),
             min_age: "0s".to_owned(),
             window: Vec::new(),
             drain: "30s".to_owned(),
+            before: Vec::new(),
+            after: Vec::new(),
         }
     }
 }
@@ -206,9 +227,8 @@ impl Default for Update {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::config) enum Strategy {
-    /// The new container runs beside the old one until it is healthy.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// The new container runs beside the old one until it is healthy; then new connections go to it, and the old one drains.
     BlueGreen,
-    /// The old container stops before the new one starts.
+    /// The old container stops before the new one starts, and is started again if that one fails.
     Recreate,
 }
