@@ -120,6 +120,23 @@ fn a_default_that_depends_on_other_keys_is_in_words() {
 }
 
 #[test]
+fn what_a_person_has_to_know_of_a_section_is_read_where_it_is_written() {
+    let keys = all_keys();
+    let key = |wanted: &str| keys.iter().find(|(path, _)| path == wanted).map(|(_, schema)| schema).unwrap();
+    for (path, words) in [
+        (".services.*.update", "beside `every = \"never\"`"),
+        (".images", "what any container uses"),
+        (".services.*.update.window", "in UTC"),
+    ] {
+        let description = key(path)["description"].as_str().unwrap();
+        assert!(description.contains(words), "{path}: {description}");
+    }
+    let number =
+        json!({"description": "So many.", "format": "int64", "maximum": 64, "minimum": 1, "type": "integer"});
+    assert_eq!(key(".services.*.gpus")["anyOf"][0], number);
+}
+
+#[test]
 fn every_key_of_the_types_is_in_it() {
     // A document with every table present, so that serialising it names every key.
     let document = json!({

@@ -30,7 +30,8 @@ pub(super) struct Written {
     pub(super) var: BTreeMap<String, String>,
     /// The container engine.
     pub(super) docker: Docker,
-    /// What becomes of images that no service needs.
+    /// What becomes of images that no service needs. Needed are, for every service, the one that runs, the one before, the
+    /// one that is being taken and the one that was asked for by hand; these stay, and so does what any container uses.
     pub(super) images: Images,
     /// A release of the agent that bootstrap fetches and installs. Without it the agent is part of the AMI.
     pub(super) agent: Option<Agent>,
@@ -74,8 +75,7 @@ impl Default for Docker {
     }
 }
 
-/// What becomes of images that no service needs. Needed are, for every service, the one that runs, the one before, the one
-/// that is being taken and the one that was asked for by hand; these stay, and so does what any container uses.
+/// What becomes of images that no service needs.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Images {

@@ -47,7 +47,8 @@ pub(in crate::config) struct Service {
     pub(in crate::config) network: Network,
     /// How to know whether it works.
     pub(in crate::config) health: Health,
-    /// How new images are taken.
+    /// How new images are taken. `window`, `min_age` and `before` hold up only what the agent does by itself, not the command
+    /// of a person: they may be written beside `every = "never"`, and hold up nothing then.
     pub(in crate::config) update: Update,
 }
 
@@ -175,8 +176,7 @@ pub(in crate::config) enum PortNumber {
     Text(String),
 }
 
-/// How new images are taken. `window`, `min_age` and `before` hold up only what the agent does by itself, not the command
-/// of a person: they may be written beside `every = "never"`, and say nothing then.
+/// How new images are taken.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Update {
