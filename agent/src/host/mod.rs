@@ -3,4 +3,5 @@
 
 pub mod disk;
 pub mod docker;
+pub mod firewall;
 pub mod systemd;

@@ -27,17 +27,24 @@ pub struct DockerDaemon {
     directory: tempfile::TempDir,
     /// Parent of all its containers' control groups, and of nobody else's.
     control_group: String,
+    /// Searched for programs before the folders of the `PATH`.
+    programs: Option<PathBuf>,
     process: Option<Child>,
 }
 
 impl DockerDaemon {
     /// Starts an engine and waits for its first answer. Needs root.
     pub fn start() -> io::Result<DockerDaemon> {
+        DockerDaemon::start_with(None)
+    }
+
+    /// The same with a folder of programs that the engine runs instead of the usual ones, such as `iptables`.
+    pub fn start_with(programs: Option<PathBuf>) -> io::Result<DockerDaemon> {
         // A short path: unix sockets below it may not exceed 107 bytes.
         let directory = tempfile::Builder::new().prefix("engine-").tempdir_in("/tmp")?;
         let name = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut daemon =
-            DockerDaemon { directory, control_group: format!("node-agent-{name}"), process: None };
+            DockerDaemon { directory, control_group: format!("node-agent-{name}"), programs, process: None };
         daemon.launch()?;
         Ok(daemon)
     }
@@ -114,8 +121,12 @@ impl DockerDaemon {
         let directory = self.directory.path();
         let place = |name: &str| directory.join(name).display().to_string();
         let log = File::options().create(true).append(true).open(directory.join("log"))?;
+        let usual = std::env::var_os("PATH").unwrap_or_default();
+        let folders = self.programs.clone().into_iter().chain(std::env::split_paths(&usual));
+        let path = std::env::join_paths(folders).map_err(io::Error::other)?;
         // Were the suite itself killed, the engine is told to stop: nobody would drop it.
         let process = Command::new("setpriv")
+            .env("PATH", path)
             .args([
                 "--pdeathsig",
                 "TERM",

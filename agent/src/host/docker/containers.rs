@@ -6,17 +6,17 @@
 use super::refusal::OTHER_PLATFORM;
 use super::{ASK_DEADLINE, Docker, MAKE_DEADLINE, NODE_NETWORK, Refusal, create_body};
 use crate::engine::{ContainerSpec, Engine as _, EngineError};
-use crate::observed::{Container, ContainerState, ImageHealth, labels};
+use crate::observed::{Container, ContainerState, ImageHealth, ProxyPort, labels};
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
-    HealthStatusEnum, NetworkCreateRequest, NetworkSettings,
+    EndpointSettings, HealthStatusEnum, NetworkCreateRequest, NetworkSettings, PortBinding,
 };
 use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use node::config::settings::Network;
+use node::config::settings::{Network, Port, Protocol};
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Marks the bridge as made by us, for people who look at `docker network ls`.
 const NETWORK_LABEL: &str = "node-agent.network";
@@ -77,7 +77,7 @@ impl Docker {
             self.ensure_network().await?;
         }
         let options = CreateContainerOptionsBuilder::default().name(&name).build();
-        let body = create_body::create_body(spec);
+        let body = create_body::create_body(spec, host_has_ipv6());
         let created = self.ask(MAKE_DEADLINE, self.client().create_container(Some(options), body)).await;
         let id = match created {
             Ok(created) => {
@@ -149,6 +149,11 @@ impl Docker {
     }
 }
 
+/// Interfaces with an address of IPv6, one a line; the file is missing or empty where the kernel has it switched off.
+fn host_has_ipv6() -> bool {
+    std::fs::read("/proc/thread-self/net/if_inet6").is_ok_and(|addresses| !addresses.is_empty())
+}
+
 /// A container that carries our label but cannot be placed.
 #[derive(Debug, PartialEq, Eq)]
 struct Unreadable {
@@ -166,9 +171,16 @@ fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
     let generation = generation
         .parse()
         .map_err(|_| unreadable(format!("label {} is `{generation}`, not a number", labels::GENERATION)))?;
+    let routed_ports = match labels.get(labels::PORTS) {
+        None => Vec::new(),
+        Some(ports) => ports_of_label(ports).ok_or_else(|| {
+            unreadable(format!("label {} is `{ports}`, not a list of ports", labels::PORTS))
+        })?,
+    };
     let created_at = time(found.created.as_deref())
         .ok_or_else(|| unreadable("the engine does not say when it was made".to_owned()))?;
     let state = found.state.unwrap_or_default();
+    let network = found.network_settings.unwrap_or_default();
     let container = Container {
         name: found.name.unwrap_or_default().trim_start_matches('/').to_owned(),
         service: label(labels::SERVICE)?,
@@ -176,11 +188,13 @@ fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
         digest: label(labels::DIGEST)?,
         generation,
         created_at,
-        address: address(found.network_settings),
+        ipv6_ports: ipv6_ports(&network),
+        address: address(&network),
+        network_prefix: network_prefix(&network),
         image_health: image_health(&state),
-        pid: None,
-        routed_ports: Vec::new(),
-        ipv6_ports: Vec::new(),
+        // 0 while it does not run.
+        pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0),
+        routed_ports,
         state: state_of(state, created_at),
         id: id.clone(),
     };
@@ -221,11 +235,55 @@ fn image_health(state: &EngineState) -> Option<ImageHealth> {
     }
 }
 
-fn address(settings: Option<NetworkSettings>) -> Option<IpAddr> {
-    let networks = settings?.networks?;
-    let endpoint = networks.get(NODE_NETWORK)?;
+fn endpoint(settings: &NetworkSettings) -> Option<&EndpointSettings> {
+    settings.networks.as_ref()?.get(NODE_NETWORK)
+}
+
+fn address(settings: &NetworkSettings) -> Option<IpAddr> {
     // Empty while the container does not run.
-    endpoint.ip_address.as_deref().and_then(|address| address.parse().ok())
+    endpoint(settings)?.ip_address.as_deref()?.parse().ok()
+}
+
+fn network_prefix(settings: &NetworkSettings) -> Option<(Ipv4Addr, u8)> {
+    let address: Ipv4Addr = endpoint(settings)?.ip_address.as_deref()?.parse().ok()?;
+    let length = u8::try_from(endpoint(settings)?.ip_prefix_len?).ok().filter(|length| *length <= 32)?;
+    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
+    Some((address & Ipv4Addr::from(mask), length))
+}
+
+/// `8000/tcp` of the engine.
+fn protocol_and_port(text: &str) -> Option<(Protocol, u16)> {
+    let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return None,
+    };
+    Some((protocol, port.parse().ok()?))
+}
+
+/// As [`labels::PORTS`] says.
+fn ports_of_label(label: &str) -> Option<Vec<Port>> {
+    let port = |text: &str| {
+        let (host, inside) = text.split_once(':')?;
+        let (protocol, container) = protocol_and_port(inside)?;
+        Some(Port { host: host.parse().ok()?, container, protocol })
+    };
+    label.split(',').map(port).collect()
+}
+
+/// Ports that the engine published on all IPv6 addresses.
+fn ipv6_ports(settings: &NetworkSettings) -> Vec<ProxyPort> {
+    let published = settings.ports.iter().flatten().filter_map(|(port, bindings)| {
+        let (protocol, container) = protocol_and_port(port)?;
+        let is_ipv6 = |binding: &&PortBinding| binding.host_ip.as_deref() == Some("::");
+        let binding = bindings.iter().flatten().find(is_ipv6)?;
+        Some(ProxyPort { container, protocol, host: binding.host_port.as_deref()?.parse().ok()? })
+    });
+    let mut ports: Vec<ProxyPort> = published.collect();
+    // The engine's map has no order.
+    ports.sort_unstable();
+    ports
 }
 
 #[cfg(test)]

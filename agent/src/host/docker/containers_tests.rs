@@ -13,9 +13,9 @@ fn document(patch: Value) -> ContainerInspectResponse {
         }},
         "State": {
             "Status": "running", "Running": true, "OOMKilled": false, "ExitCode": 0, "Error": "",
-            "StartedAt": "2026-01-01T00:00:01Z", "FinishedAt": "0001-01-01T00:00:00Z"
+            "StartedAt": "2026-01-01T00:00:01Z", "FinishedAt": "0001-01-01T00:00:00Z", "Pid": 4711
         },
-        "NetworkSettings": {"Networks": {"node-agent": {"IPAddress": "172.18.0.2"}}}
+        "NetworkSettings": {"Networks": {"node-agent": {"IPAddress": "172.18.0.2", "IPPrefixLen": 16}}}
     });
     merge(&mut document, patch);
     serde_json::from_value(document).expect("an inspect document")
@@ -48,7 +48,8 @@ fn running() -> Container {
         created_at: at("2026-01-01T00:00:00.123456789Z"),
         address: Some(IpAddr::from([172, 18, 0, 2])),
         image_health: None,
-        pid: None,
+        network_prefix: Some(([172, 18, 0, 0].into(), 16)),
+        pid: Some(4711),
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),
     }
@@ -63,7 +64,46 @@ fn a_running_container() {
 fn on_the_hosts_network_it_has_no_address() {
     let mut document = document(json!({}));
     document.network_settings = serde_json::from_value(json!({"Networks": {"host": {"IPAddress": ""}}})).ok();
-    assert_eq!(observed(document), Ok(Container { address: None, ..running() }));
+    assert_eq!(observed(document), Ok(Container { address: None, network_prefix: None, ..running() }));
+}
+
+#[test]
+fn a_routed_container() {
+    let both = |v4: &str, v6: &str| json!([{"HostIp": "127.0.0.1", "HostPort": v4}, {"HostIp": "::", "HostPort": v6}]);
+    let found = document(json!({
+        "Config": {"Labels": {"node-agent.ports": "80:8000,8080:8000,53:5353/udp"}},
+        "NetworkSettings": {"Ports": {
+            "8000/tcp": both("32768", "32769"), "5353/udp": both("32770", "32771"), "9000/tcp": null
+        }}
+    }));
+    let port = |host, container, protocol| Port { host, container, protocol };
+    let proxy = |container, protocol, host| ProxyPort { container, protocol, host };
+    let expected = Container {
+        routed_ports: vec![
+            port(80, 8000, Protocol::Tcp),
+            port(8080, 8000, Protocol::Tcp),
+            port(53, 5353, Protocol::Udp),
+        ],
+        ipv6_ports: vec![proxy(5353, Protocol::Udp, 32771), proxy(8000, Protocol::Tcp, 32769)],
+        ..running()
+    };
+    assert_eq!(observed(found), Ok(expected));
+}
+
+#[test]
+fn while_it_does_not_run_it_has_neither_process_nor_address() {
+    let found = document(json!({
+        "State": {"Status": "created", "Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"},
+        "NetworkSettings": {"Ports": {}, "Networks": {"node-agent": {"IPAddress": "", "IPPrefixLen": 0}}}
+    }));
+    let expected = Container {
+        state: ContainerState::Created,
+        pid: None,
+        address: None,
+        network_prefix: None,
+        ..running()
+    };
+    assert_eq!(observed(found), Ok(expected));
 }
 
 #[test]
@@ -113,6 +153,11 @@ fn the_images_healthcheck() {
 fn odd_labels_leave_a_container_out() {
     for (labels, reason) in [
         (json!({"node-agent.generation": "three"}), "label node-agent.generation is `three`, not a number"),
+        (json!({"node-agent.ports": "80"}), "label node-agent.ports is `80`, not a list of ports"),
+        (
+            json!({"node-agent.ports": "80:8000/sctp"}),
+            "label node-agent.ports is `80:8000/sctp`, not a list of ports",
+        ),
         (json!({"node-agent.generation": "-1"}), "label node-agent.generation is `-1`, not a number"),
     ] {
         let observed = observed(document(json!({"Config": {"Labels": labels}})));

@@ -13,15 +13,18 @@
 //! - json-file logs of 3 x 10 MiB: the shipper reads them, the disk does not fill.
 //! - No `Init`: images that bring their own (s6) demand to be process 1, and not every host has `docker-init`.
 //! - The image's HEALTHCHECK stays as it is.
+//! - A routed container's ports are published on 127.0.0.1 at a port of the engine's choice: nobody connects there, but
+//!   with it comes the engine's own rule that lets packets through to the container, in whichever way that engine writes
+//!   its rules. On [::] likewise, where the host has IPv6: bridges have none, so the engine's proxy passes it on.
 
 use super::NODE_NETWORK;
 use crate::engine::ContainerSpec;
 use crate::observed::labels;
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    ContainerCreateBody, DeviceRequest, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
     NetworkingConfig, PortBinding, PortMap, RestartPolicy, RestartPolicyNameEnum,
 };
-use node::config::settings::{Network, Port, Protocol};
+use node::config::settings::{Gpus, Network, Port, Protocol, Service, Strategy};
 use secrecy::ExposeSecret;
 use std::collections::HashMap;
 
@@ -32,12 +35,17 @@ const LOG_FILES: &str = "3";
 const SECRETS: &str = "/run/secrets";
 const TEMPORARY: &str = "/tmp";
 
-/// The body of `POST /containers/create`. Holds the values of secrets: never print it.
-pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
+/// Addresses at which a routed container's ports are published; the engine chooses the ports.
+const ROUTED: &str = "127.0.0.1";
+const ROUTED_IPV6: &str = "::";
+const ANY_PORT: &str = "0";
+
+/// The body of `POST /containers/create`; `ipv6`: the host has it. Holds the values of secrets: never print it.
+pub(super) fn create_body(spec: &ContainerSpec, ipv6: bool) -> ContainerCreateBody {
     let settings = &spec.settings;
     let variable =
         |(name, value): &(String, secrecy::SecretString)| format!("{name}={}", value.expose_secret());
-    let published = settings.network == Network::Node && !settings.ports.is_empty();
+    let published = is_published(settings);
     ContainerCreateBody {
         image: Some(settings.image.pinned(&spec.digest)),
         cmd: Some(settings.command.clone()).filter(|command| !command.is_empty()),
@@ -46,23 +54,45 @@ pub(super) fn create_body(spec: &ContainerSpec) -> ContainerCreateBody {
         user: settings.user.clone(),
         stop_timeout: i64::try_from(settings.stop_timeout.as_millis().div_ceil(1000)).ok(),
         exposed_ports: published.then(|| settings.ports.iter().map(container_port).collect()),
-        host_config: Some(host_config(spec, published)),
+        host_config: Some(host_config(spec, ipv6)),
         networking_config: networking(spec),
         ..ContainerCreateBody::default()
     }
 }
 
+fn is_published(settings: &Service) -> bool {
+    settings.network == Network::Node && !settings.ports.is_empty()
+}
+
+/// Rules of our own lead to it.
+fn is_routed(settings: &Service) -> bool {
+    is_published(settings) && settings.update.strategy == Strategy::BlueGreen
+}
+
 /// The labels by which it is found again.
 pub(super) fn labels_of(spec: &ContainerSpec) -> HashMap<String, String> {
-    HashMap::from([
+    let mut labels = HashMap::from([
         (labels::SERVICE.to_owned(), spec.service.clone()),
         (labels::SPEC.to_owned(), spec.spec_hash.clone()),
         (labels::DIGEST.to_owned(), spec.digest.clone()),
         (labels::GENERATION.to_owned(), spec.generation.to_string()),
-    ])
+    ]);
+    if is_routed(&spec.settings) {
+        labels.insert(labels::PORTS.to_owned(), ports_label(&spec.settings.ports));
+    }
+    labels
 }
 
-fn host_config(spec: &ContainerSpec, published: bool) -> HostConfig {
+/// What [`super::containers`] reads back.
+fn ports_label(ports: &[Port]) -> String {
+    let port = |port: &Port| match port.protocol {
+        Protocol::Tcp => format!("{}:{}", port.host, port.container),
+        Protocol::Udp => format!("{}:{}/udp", port.host, port.container),
+    };
+    ports.iter().map(port).collect::<Vec<_>>().join(",")
+}
+
+fn host_config(spec: &ContainerSpec, ipv6: bool) -> HostConfig {
     let settings = &spec.settings;
     let memory = settings.memory_bytes.and_then(|bytes| i64::try_from(bytes).ok());
     HostConfig {
@@ -70,7 +100,12 @@ fn host_config(spec: &ContainerSpec, published: bool) -> HostConfig {
             Network::Node => NODE_NETWORK.to_owned(),
             Network::Host => "host".to_owned(),
         }),
-        port_bindings: published.then(|| port_bindings(&settings.ports)),
+        port_bindings: match (is_published(settings), is_routed(settings)) {
+            (_, true) => Some(routed_bindings(&settings.ports, ipv6)),
+            (true, _) => Some(port_bindings(&settings.ports)),
+            _ => None,
+        },
+        device_requests: settings.gpus.map(|gpus| vec![gpu_request(gpus)]),
         mounts: Some(mounts(spec)),
         tmpfs: temporary(spec),
         memory,
@@ -113,6 +148,30 @@ fn port_bindings(ports: &[Port]) -> PortMap {
         bindings.entry(container_port(port)).or_default().get_or_insert_default().push(binding);
     }
     bindings
+}
+
+/// One binding for each address, however many ports of the host lead there.
+fn routed_bindings(ports: &[Port], ipv6: bool) -> PortMap {
+    let at = |address: &str| PortBinding {
+        host_ip: Some(address.to_owned()),
+        host_port: Some(ANY_PORT.to_owned()),
+    };
+    let addresses = [Some(ROUTED), ipv6.then_some(ROUTED_IPV6)];
+    let bindings = || Some(addresses.into_iter().flatten().map(at).collect());
+    ports.iter().map(|port| (container_port(port), bindings())).collect()
+}
+
+/// What `docker run --gpus` asks for.
+fn gpu_request(gpus: Gpus) -> DeviceRequest {
+    let count = match gpus {
+        Gpus::All => -1,
+        Gpus::Count(count) => count.into(),
+    };
+    DeviceRequest {
+        count: Some(count),
+        capabilities: Some(vec![vec!["gpu".to_owned()]]),
+        ..DeviceRequest::default()
+    }
 }
 
 fn mounts(spec: &ContainerSpec) -> Vec<Mount> {

@@ -65,7 +65,7 @@ fn spec(settings: Service) -> ContainerSpec {
 }
 
 fn body(spec: &ContainerSpec) -> Value {
-    serde_json::to_value(create_body(spec)).expect("JSON")
+    serde_json::to_value(create_body(spec, true)).expect("JSON")
 }
 
 #[test]
@@ -127,6 +127,48 @@ fn ports_are_published_on_all_addresses() {
         json!({"8000/tcp": [{"HostPort": "80"}, {"HostPort": "8080"}], "5353/udp": [{"HostPort": "53"}]})
     );
     assert_eq!(body["ExposedPorts"], json!({"8000/tcp": {}, "5353/udp": {}}));
+}
+
+fn blue_green(ports: Vec<Port>) -> Service {
+    let update = Update { strategy: node::config::settings::Strategy::BlueGreen, ..service().update };
+    Service { ports, update, ..service() }
+}
+
+#[test]
+fn ports_of_a_routed_container_are_published_where_nobody_connects() {
+    let port = |host, container, protocol| Port { host, container, protocol };
+    let ports =
+        vec![port(80, 8000, Protocol::Tcp), port(8080, 8000, Protocol::Tcp), port(53, 5353, Protocol::Udp)];
+    let spec = spec(blue_green(ports));
+    let routed = body(&spec);
+    let v4 = json!({"HostIp": "127.0.0.1", "HostPort": "0"});
+    let both = json!([v4, {"HostIp": "::", "HostPort": "0"}]);
+    assert_eq!(routed["HostConfig"]["PortBindings"], json!({"8000/tcp": both, "5353/udp": both}));
+    assert_eq!(routed["ExposedPorts"], json!({"8000/tcp": {}, "5353/udp": {}}));
+    assert_eq!(routed["Labels"]["node-agent.ports"], json!("80:8000,8080:8000,53:5353/udp"));
+    let without = serde_json::to_value(create_body(&spec, false)).expect("JSON");
+    assert_eq!(without["HostConfig"]["PortBindings"], json!({"8000/tcp": [v4], "5353/udp": [v4]}));
+}
+
+#[test]
+fn without_ports_of_its_own_a_container_is_not_routed() {
+    let port = Port { host: 80, container: 80, protocol: Protocol::Tcp };
+    let on_host = Service { network: Network::Host, ..blue_green(vec![port]) };
+    for settings in [blue_green(vec![]), on_host] {
+        let body = body(&spec(settings));
+        assert_eq!(body["HostConfig"]["PortBindings"], Value::Null);
+        assert_eq!(body["Labels"]["node-agent.ports"], Value::Null);
+    }
+}
+
+#[test]
+fn gpus_are_asked_for_as_docker_run_does() {
+    for (gpus, count) in [(Gpus::All, -1), (Gpus::Count(2), 2)] {
+        let body = body(&spec(Service { gpus: Some(gpus), ..service() }));
+        let expected = json!([{"Count": count, "Capabilities": [["gpu"]]}]);
+        assert_eq!(body["HostConfig"]["DeviceRequests"], expected);
+    }
+    assert_eq!(body(&spec(service()))["HostConfig"]["DeviceRequests"], Value::Null);
 }
 
 #[test]

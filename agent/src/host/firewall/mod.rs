@@ -1,0 +1,157 @@
+//! The firewall of the kernel: [`Firewall`] on nftables. Only the table `inet node-agent` is ever named.
+//!
+//! In: wanted [`Rules`], whole. Out: the rules in force, and a ring when others changed them.
+//!
+//! - **Who is led where**: in nat chains at priority -110, before the engine's at -100; the first one that translates a
+//!   connection wins. So a port that the engine still publishes, for a container made before, already leads to ours.
+//! - **One transaction** deletes the table and makes it anew. The kernel puts it in force between two packets. Who is
+//!   connected stays connected: connection tracking remembers where each connection leads, and asks no rule again. Only
+//!   flows of UDP are let go ([`flows`]).
+//! - **By the program `nft`**, not by messages of our own: it takes 4 ms to replace and 10 ms to list, its text is what a
+//!   person sees with `nft list table inet node-agent`, and expressions differ between kernels, which is its business.
+//!   What it does not offer without a process that runs for ever is hearing of changes: those come from the kernel
+//!   ([`watch`]).
+//! - **Reading back** is exact: what is not as we made it shows as a bridge of an impossible prefix ([`listing`]).
+//! - `route_localnet` is set on the bridges alone ([`bridges`]).
+//!
+//! Not its job: deciding who is led where; filtering for anybody but the instance metadata and the engine's own proxies.
+
+mod bridges;
+mod connections;
+mod flows;
+mod listing;
+mod netlink;
+mod program;
+mod table;
+mod watch;
+
+use crate::firewall::{Firewall, FirewallError};
+use crate::rules::Rules;
+use listing::Shape;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use table::TABLE;
+use watch::Watch;
+
+/// Our table in the kernel.
+#[derive(Debug)]
+pub struct Nftables {
+    /// `None` where the kernel does not tell.
+    watch: Option<Watch>,
+    seen: Mutex<Seen>,
+    /// Two transactions at once would each be whole; which flows are let go depends on their order.
+    replacing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// In force when they were last read or replaced.
+    rules: Rules,
+    /// Of the table right after we made it.
+    shape: Option<Shape>,
+    /// Bridges that cannot be opened to loopback: said once, and not tried again.
+    closed: BTreeSet<String>,
+}
+
+impl Nftables {
+    /// Listens to the kernel from now on; changes nothing. Must be called inside a runtime.
+    pub fn open() -> Nftables {
+        let watch = Watch::open().map_err(|error| {
+            tracing::warn!(
+                "the kernel does not tell when its firewall changes: {error}; it is looked at now and then"
+            );
+        });
+        Nftables { watch: watch.ok(), seen: Mutex::default(), replacing: tokio::sync::Mutex::default() }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The table as it is; `None` where it is missing.
+    async fn list(&self) -> Result<Option<(Rules, Shape)>, FirewallError> {
+        let operation = "read the rules of the firewall";
+        let arguments = ["--json", "list", "table", "inet", TABLE];
+        let Some(listing) = program::nft(operation, &arguments, "").await? else { return Ok(None) };
+        listing::read(&listing, bridges::interfaces).map(Some).map_err(|why| FirewallError {
+            operation: operation.to_owned(),
+            message: format!("what `nft` lists cannot be understood: {why}"),
+            hint: Some("install nftables 1.0 or newer".to_owned()),
+        })
+    }
+
+    /// A container is reached by 127.0.0.1 only then; everything else works without.
+    fn let_loopback_in(&self, rules: &Rules) {
+        for interface in bridges::closed_to_loopback(rules) {
+            if let Err(error) = bridges::open_to_loopback(&interface)
+                && self.seen().closed.insert(interface.clone())
+            {
+                tracing::warn!(
+                    "containers cannot be reached by 127.0.0.1 from this host: route_localnet of {interface} cannot \
+                     be set: {error}"
+                );
+            }
+        }
+    }
+
+    /// The rules are in force without it, so that it is no failure of theirs.
+    async fn let_flows_go(&self, before: Rules, now: Rules) {
+        if !flows::concern(&before, &now) {
+            return;
+        }
+        match tokio::task::spawn_blocking(move || flows::let_go(&before, &now)).await {
+            Ok(Ok(0)) | Err(_) => {}
+            Ok(Ok(count)) => tracing::debug!("{count} flows of UDP go to their new containers"),
+            Ok(Err(error)) => {
+                tracing::warn!("flows of UDP may go to containers of before until they rest: {error}");
+            }
+        }
+    }
+}
+
+impl Firewall for Nftables {
+    async fn rules(&self) -> Result<Rules, FirewallError> {
+        let Some((mut rules, shape)) = self.list().await? else {
+            return Ok(Rules::default());
+        };
+        let closed = bridges::closed_to_loopback(&rules);
+        let mut seen = self.seen();
+        let is_changed = seen.shape.as_ref().is_some_and(|made| *made != shape);
+        if is_changed || closed.iter().any(|interface| !seen.closed.contains(interface)) {
+            rules.bridges.insert(listing::STRANGE);
+        }
+        seen.rules = rules.clone();
+        Ok(rules)
+    }
+
+    async fn replace(&self, rules: &Rules) -> Result<(), FirewallError> {
+        let _one_at_a_time = self.replacing.lock().await;
+        let operation = "replace the rules of the firewall";
+        let text = table::transaction(rules, &bridges::interfaces(&rules.bridges));
+        program::nft(operation, &["--file", "-"], &text).await?;
+        self.let_loopback_in(rules);
+        let shape = self.list().await?.map(|(_, shape)| shape);
+        let before = {
+            let mut seen = self.seen();
+            seen.shape = shape;
+            std::mem::replace(&mut seen.rules, rules.clone())
+        };
+        self.let_flows_go(before, rules.clone()).await;
+        Ok(())
+    }
+
+    async fn changed(&self) {
+        if let Some(watch) = &self.watch {
+            match watch.changed().await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!("the kernel tells no more of its firewall: {error}"),
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn connections(&self, pid: u32, ports: &[u16]) -> Option<u64> {
+        let ports = ports.iter().copied().collect();
+        tokio::task::spawn_blocking(move || connections::count(pid, &ports)).await.ok().flatten()
+    }
+}
