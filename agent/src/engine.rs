@@ -10,7 +10,9 @@ use jiff::Timestamp;
 use node::config::settings::{ImageReference, Service};
 use node::fault::Hint;
 use secrecy::SecretString;
+use std::collections::BTreeSet;
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -193,6 +195,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Removes the image under that name (`registry/repository@digest` or an id); one that is gone is success. One that
     /// a container uses is refused, `image_in_use`.
     fn remove_image(&self, name: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// The networks that hold our containers, each as address and length of its prefix; none before the first container
+    /// was made.
+    fn bridges(&self) -> impl Future<Output = Result<BTreeSet<(Ipv4Addr, u8)>, EngineError>> + Send {
+        std::future::ready(Ok(BTreeSet::new()))
+    }
 
     /// How often listening broke off so far: for a while nobody knows what happened, although every question may have
     /// been answered. A socket that systemd holds lets a question wait for the next engine.

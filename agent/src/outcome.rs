@@ -1,8 +1,8 @@
 //! What came of a plan and its steps, written into the history. Pure: the loop calls it, and so does the simulation.
 
 use crate::desired;
-use crate::history::History;
 use crate::history::memory::{Failure, StepKind};
+use crate::history::{History, Record, Version};
 use crate::plan::{Action, Plan};
 use crate::snapshot::{EngineView, Observed};
 use jiff::Timestamp;
@@ -24,6 +24,7 @@ pub fn remember(history: &mut History, plan: &Plan, observed: &Observed) {
         if planned.passed.is_some() {
             memory.passed.clone_from(&planned.passed);
         }
+        memory.draining.clone_from(&planned.draining);
     }
     let EngineView::Up { containers, .. } = &observed.engine else { return };
     let there = |id: &String| containers.iter().any(|container| container.id == *id);
@@ -92,7 +93,11 @@ pub fn done(
         Action::RecordGood { version } => {
             memory.attempts = 0;
             let reference = wanted.map(|wanted| wanted.settings.image.to_string()).unwrap_or_default();
-            history.durable.record_mut(service).record_good(version, reference);
+            let record = history.durable.record_mut(service);
+            if record.good.as_ref() != Some(version) {
+                record.good_since = Some(now);
+            }
+            record.record_good(version, reference);
             true
         }
         Action::Quarantine { version, cause, .. } => {
@@ -104,9 +109,20 @@ pub fn done(
                 Outcome::LastLogLines(lines) => lines,
                 Outcome::Done => Vec::new(),
             };
-            history.durable.record_mut(service).record_bad(version, cause.clone(), lines, now);
+            let record = history.durable.record_mut(service);
+            step_back(record, version);
+            record.record_bad(version, cause.clone(), lines, now);
             true
         }
+    }
+}
+
+/// The good version turned out to be bad: what was good before it is what the service returns to. Done before it is
+/// barred, so that the bar is measured by the specification of what is good from now on.
+fn step_back(record: &mut Record, version: &Version) {
+    if record.good.as_ref() == Some(version) {
+        record.good = record.previous.take();
+        record.good_since = None;
     }
 }
 

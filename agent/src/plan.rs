@@ -1,17 +1,22 @@
 //! What to do next, and why: `plan(desired, observed, history, now) -> Plan`.
 //!
 //! In: values. Out: for each service at most one step on its containers and at most one pull, its status, the reasons
-//! in words, problems, and when to look again. Nothing is remembered between two plans but what [`History`] holds, and
-//! every step is derived anew from labels and history: whatever was killed wherever, the next plan goes on.
+//! in words, problems, the rules of the firewall for the whole node, and when to look again. Nothing is remembered
+//! between two plans but what [`History`] holds, and every step is derived anew from labels and history: whatever was
+//! killed wherever, the next plan goes on.
 //!
-//! What always holds: with the engine silent nothing is done; two containers of one service run together only when
-//! somebody else started one; a barred version is never started; a running container is stopped only for a named reason.
+//! What always holds: with the engine silent nothing is done; two containers of one service run together only in a
+//! blue-green update, or when somebody else started one; a barred version is never started; a running container is
+//! stopped only for a named reason, and not while a port still leads to it.
 //! Not its job: I/O, the clock, logging.
 
+mod beside;
 mod draft;
 mod gate;
 mod removed;
 mod report;
+mod restart;
+mod rules;
 mod service;
 mod steps;
 mod view;
@@ -24,6 +29,7 @@ mod tests;
 use crate::desired::Desired;
 use crate::history::memory::{Run, StepKey, StepKind, StopCause};
 use crate::history::{History, Version};
+use crate::rules::Rules;
 use crate::snapshot::{EngineView, Observed};
 use crate::status::{self, Explanation};
 use jiff::Timestamp;
@@ -39,6 +45,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Services that left node.toml and still have containers.
     pub removals: Vec<Removal>,
+    /// What the firewall should do; `None` leaves it alone, because the engine or the firewall is silent.
+    pub rules: Option<Rules>,
     /// Of the node as a whole; those of a service are with it.
     pub problems: Vec<Problem>,
     /// When to plan again even if nothing happens.
@@ -64,6 +72,10 @@ pub struct ServicePlan {
     pub passed: Option<Run>,
     /// Services that depend on it may start.
     pub serves: bool,
+    /// The container to which its ports are to lead.
+    pub routed: Option<String>,
+    /// Containers that run on until their clients are gone, and since when; to be remembered.
+    pub draining: BTreeMap<String, Timestamp>,
 }
 
 /// What to do next for a service that is no longer wanted.
@@ -73,6 +85,8 @@ pub struct Removal {
     pub service: String,
     /// Absent while another one goes first, or after a failure.
     pub step: Option<Step>,
+    /// The container to which its ports still lead.
+    pub routed: Option<String>,
 }
 
 /// One step, with its reason.
@@ -159,20 +173,40 @@ pub(crate) fn version_subject(version: &Version) -> String {
 
 /// Decides. Pure.
 pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Timestamp) -> Plan {
-    let mut serves = BTreeMap::new();
+    let mut others = Others { serves: BTreeMap::new(), pulls: pulls(desired, observed) };
     let mut services = Vec::new();
     let mut wakes = Vec::new();
     for wanted in &desired.services {
-        let view = view::View::new(wanted, observed, history, &serves, now);
+        let view = view::View::new(wanted, observed, history, &others, now);
         let (planned, wake_at) = service::plan(&view);
-        serves.insert(wanted.name.as_str(), planned.serves);
+        others.serves.insert(wanted.name.as_str(), planned.serves);
+        if let Some(Step { action: Action::Pull { digest }, .. }) = &planned.pull {
+            others.pulls.insert(wanted.settings.image.pinned(digest), wanted.name.as_str());
+        }
         wakes.extend(wake_at);
         services.push(planned);
     }
     let (removals, wake_at) = removed::plan(desired, observed, history, now);
     wakes.extend(wake_at);
+    let rules = rules::rules(desired, observed, (&services, &removals));
     let problems = engine_problem(observed).into_iter().collect();
-    Plan { services, removals, problems, wake_at: wakes.into_iter().min() }
+    Plan { services, removals, rules, problems, wake_at: wakes.into_iter().min() }
+}
+
+/// What a service has to know of the others.
+struct Others<'a> {
+    /// Of the services planned before, which ones serve.
+    serves: BTreeMap<&'a str, bool>,
+    /// Pinned images that are being pulled, and for which service.
+    pulls: BTreeMap<String, &'a str>,
+}
+
+fn pulls<'a>(desired: &'a Desired, observed: &Observed) -> BTreeMap<String, &'a str> {
+    let under_way = desired.services.iter().filter_map(|wanted| {
+        let pull = observed.in_flight.get(&wanted.name)?.pull.as_ref()?;
+        Some((wanted.settings.image.pinned(&pull.digest), wanted.name.as_str()))
+    });
+    under_way.collect()
 }
 
 fn engine_problem(observed: &Observed) -> Option<Problem> {

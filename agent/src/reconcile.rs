@@ -11,6 +11,7 @@
 mod commands;
 mod gates;
 mod observe;
+mod routing;
 mod work;
 
 pub use gates::Gates;
@@ -21,6 +22,7 @@ use crate::clock::Clock;
 use crate::command::Command;
 use crate::desired::Desired;
 use crate::engine::Engine;
+use crate::firewall::Firewall;
 use crate::heartbeat::Heartbeat;
 use crate::history::History;
 use crate::history::memory::{Memory, Run};
@@ -29,14 +31,12 @@ use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
 use crate::plan::{Action, Plan, plan};
 use crate::registry::Registry;
-use crate::rules::Rules;
-use crate::snapshot::{EngineView, Observed, RulesView};
+use crate::snapshot::{EngineView, Observed};
 use crate::status::{Explanation, Service};
 use crate::updates::{Ask, Candidates};
 use jiff::Timestamp;
 use node::config::settings::{Health, Network};
 use node::problem::Problem;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -49,11 +49,13 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(10);
 
 /// What the loop works on.
 #[derive(Debug)]
-pub struct Outside<E, R, G> {
+pub struct Outside<E, R, G, F> {
     /// What steps are carried out on.
     pub tools: Tools<E, R>,
     /// The health gates.
     pub gates: Arc<G>,
+    /// Our own rules of the firewall.
+    pub firewall: Arc<F>,
     /// Where the durable part of the history lies.
     pub history: Store,
 }
@@ -79,7 +81,10 @@ pub struct Inputs {
 }
 
 /// Runs until shutdown.
-pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, inputs: Inputs) {
+pub async fn run<E: Engine, R: Registry, G: Gates, F: Firewall>(
+    outside: Outside<E, R, G, F>,
+    inputs: Inputs,
+) {
     let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown } = inputs;
     let (durable, damage) = outside.history.load();
     if let Some(error) = &damage {
@@ -88,6 +93,7 @@ pub async fn run<E: Engine, R: Registry, G: Gates>(outside: Outside<E, R, G>, in
     let reconciler = Reconciler {
         observer: observe::Observer::new(Arc::clone(&outside.tools.engine)),
         work: work::Work::new(outside.tools),
+        routing: routing::Routing::new(outside.firewall, Arc::clone(&clock)),
         gates: outside.gates,
         store: outside.history,
         history: History { durable, memory: Memory::default() },
@@ -114,13 +120,16 @@ enum Wake {
     Shutdown,
     /// Something to observe: engine, gates, registry, configuration, time.
     Look,
+    /// Others may have changed the firewall.
+    Firewall,
     Command(Command),
     Finished(work::Finished),
 }
 
-struct Reconciler<E, R, G> {
+struct Reconciler<E, R, G, F> {
     observer: observe::Observer<E>,
     work: work::Work<E, R>,
+    routing: routing::Routing<F>,
     gates: Arc<G>,
     store: Store,
     history: History,
@@ -162,7 +171,7 @@ impl Published {
     }
 }
 
-impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
+impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
     async fn run(mut self, mut channels: Channels, shutdown: CancellationToken) {
         loop {
             let desired = channels.desired.borrow_and_update().clone();
@@ -171,6 +180,7 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             match self.next(&mut channels, &shutdown, wait).await {
                 Wake::Shutdown => break,
                 Wake::Look => {}
+                Wake::Firewall => self.routing.forget(),
                 Wake::Command(command) => self.command(command, &desired),
                 Wake::Finished(finished) => self.finished(finished, &desired),
             }
@@ -190,9 +200,10 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.
             Some(command) = channels.commands.recv() => Wake::Command(command),
-            // These four keep what happened until they return for it; the pass reads the newest state anyway.
+            // These five keep what happened until they return for it; the pass reads the newest state anyway.
             () = self.observer.changed() => Wake::Look,
             () = self.gates.changed() => Wake::Look,
+            () = self.routing.changed() => Wake::Firewall,
             Ok(()) = channels.desired.changed() => Wake::Look,
             Ok(()) = channels.candidates.changed() => Wake::Look,
             // The moment is computed anew at each pass.
@@ -208,23 +219,32 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
             self.gates.watch(&watched(desired, containers));
             self.containers.clone_from(containers);
         }
+        let memory = &self.history.memory;
+        let connections = self.routing.connections(memory, desired, &self.containers).await;
         let observed = Observed {
             engine: seen.engine,
             images: seen.images,
             candidates: candidates.clone(),
             verdicts: self.gates.verdicts(),
             in_flight: self.work.in_flight(),
-            rules: RulesView::InForce(Rules::default()),
-            connections: BTreeMap::new(),
+            rules: self.routing.look().await,
+            bridges: seen.bridges,
+            connections,
             disk: None,
         };
         // Read after observing, so that nothing observed lies in the future.
         let now = (self.clock)();
         let plan = plan(desired, &observed, &self.history, now);
         outcome::remember(&mut self.history, &plan, &observed);
-        let decided_again = self.begin(&plan, desired, now).await;
+        // Before any step: an address that was given back may be that of the next container that is started.
+        let rerouted = match &plan.rules {
+            Some(rules) => self.routing.put(rules).await,
+            None => false,
+        };
+        let decided_again = self.begin(&plan, desired, now).await || rerouted;
         self.publish(&plan, desired, now);
-        let wait = plan.wake_at.map_or(LONGEST_WAIT, |wake_at| {
+        let wake_at = plan.wake_at.into_iter().chain(self.routing.retry_at()).min();
+        let wait = wake_at.map_or(LONGEST_WAIT, |wake_at| {
             Duration::try_from(wake_at.duration_since(now)).unwrap_or(SHORTEST_WAIT)
         });
         if decided_again { SHORTEST_WAIT } else { wait.clamp(SHORTEST_WAIT, LONGEST_WAIT) }
@@ -310,6 +330,7 @@ impl<E: Engine, R: Registry, G: Gates> Reconciler<E, R, G> {
         let of_services = plan.services.iter().flat_map(|planned| planned.problems.iter());
         let problems =
             plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
+        let problems = problems.chain(self.routing.problem());
         let problems: Vec<_> = problems.collect();
         let published = Published { services, explanations, containers: self.containers.clone(), problems };
         if self.published.as_ref().is_some_and(|before| before.same(&published)) {

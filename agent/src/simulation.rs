@@ -3,12 +3,14 @@
 //! applies on it whatever chance brings.
 
 pub(crate) mod engine;
+pub(crate) mod firewall;
 mod histories;
 pub(crate) mod samples;
 
 use crate::engine::ImageFacts;
 use crate::health::Verdict;
 use crate::observed::{Container, ContainerState};
+use crate::rules::{HostPort, Rules};
 use crate::snapshot::ImageState;
 use crate::status::HealthState;
 use jiff::Timestamp;
@@ -34,6 +36,15 @@ pub(crate) enum Behaviour {
     PullRefused,
 }
 
+/// After a deed of the agent clients of a service got no answer any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Gap {
+    pub(crate) service: String,
+    /// Who answered before.
+    pub(crate) before: Container,
+    pub(crate) deed: String,
+}
+
 /// Why the model did not do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -41,6 +52,13 @@ pub(crate) enum Trouble {
     Unreachable,
     /// A definite no, with a code.
     Refused(&'static str),
+}
+
+/// It ran until then; its address is free again.
+fn end(container: &mut Container, code: i64, at: Timestamp) {
+    container.state = ContainerState::Exited { code, at, out_of_memory: false, error: None };
+    (container.address, container.pid) = (None, None);
+    container.ipv6_ports.clear();
 }
 
 /// The model of one node.
@@ -58,6 +76,16 @@ pub(crate) struct World {
     pub(crate) images: BTreeSet<String>,
     /// By digest; [`Behaviour::Healthy`] where nothing is said.
     pub(crate) behaviours: BTreeMap<String, Behaviour>,
+    /// Our rules, as the kernel has them.
+    pub(crate) rules: Rules,
+    /// Its rules can be read and written.
+    pub(crate) firewall_works: bool,
+    /// Open connections, by container; none where nothing is said.
+    pub(crate) clients: BTreeMap<String, u64>,
+    /// Services and ports of which clients expect answers.
+    pub(crate) watched: Vec<(String, HostPort)>,
+    /// Deeds of the agent after which such a client no longer got one.
+    pub(crate) gaps: Vec<Gap>,
     /// The next calls fail so.
     pub(crate) troubles: Vec<Trouble>,
     /// What was done, for the story of a failing test and for order.
@@ -75,6 +103,11 @@ impl World {
             foreign: vec!["foreign-database".to_owned()],
             images: BTreeSet::new(),
             behaviours: BTreeMap::new(),
+            rules: Rules::default(),
+            firewall_works: true,
+            clients: BTreeMap::new(),
+            watched: Vec::new(),
+            gaps: Vec::new(),
             troubles: Vec::new(),
             story: Vec::new(),
             made: 0,
@@ -96,7 +129,7 @@ impl World {
             };
             let at = started_at + Duration::from_secs(after);
             if at <= self.now {
-                container.state = ContainerState::Exited { code, at, out_of_memory: false, error: None };
+                end(container, code, at);
                 self.story.push(format!("{} {} ended", at, container.name));
             }
         }
@@ -185,15 +218,17 @@ impl World {
         self.trouble(&format!("start {id}"))?;
         let now = self.now;
         let behaviours = self.behaviours.clone();
+        let taken = self.published_by_another(id);
+        let address = self.free_address();
         let container = self.find(id)?;
         if matches!(container.state, ContainerState::Running { .. }) {
             return Ok(());
         }
         let behaviour = behaviours.get(&container.digest).copied();
         let story = format!("{now} start {} of {}", container.name, container.digest);
-        let refused = behaviour == Some(Behaviour::StartRefused);
+        let refused = taken || behaviour == Some(Behaviour::StartRefused);
         if !refused {
-            container.state = ContainerState::Running { started_at: now };
+            firewall::run(container, address, now);
         }
         self.story.push(story);
         self.advance(now);
@@ -202,13 +237,13 @@ impl World {
 
     pub(crate) fn stop(&mut self, id: &str) -> Result<(), Trouble> {
         self.trouble(&format!("stop {id}"))?;
-        let now = self.now;
+        let (now, before) = (self.now, self.answering());
         let container = self.find(id)?;
-        if matches!(container.state, ContainerState::Running { .. }) {
-            container.state =
-                ContainerState::Exited { code: 143, at: now, out_of_memory: false, error: None };
-        }
         let story = format!("{now} stop {}", container.name);
+        if matches!(container.state, ContainerState::Running { .. }) {
+            end(container, 143, now);
+        }
+        self.note_gaps(before, &story);
         self.story.push(story);
         Ok(())
     }
@@ -227,7 +262,7 @@ impl World {
             container.service == service && matches!(container.state, ContainerState::Running { .. })
         };
         for container in self.containers.iter_mut().filter(running) {
-            container.state = ContainerState::Exited { code, at: now, out_of_memory: false, error: None };
+            end(container, code, now);
         }
         self.story.push(format!("{now} {service} crashes"));
     }
@@ -237,10 +272,10 @@ impl World {
         let now = self.now;
         for container in &mut self.containers {
             if matches!(container.state, ContainerState::Running { .. }) {
-                container.state =
-                    ContainerState::Exited { code: 255, at: now, out_of_memory: false, error: None };
+                end(container, 255, now);
             }
         }
+        self.rules = Rules::default();
         self.story.push(format!("{now} reboot"));
     }
 

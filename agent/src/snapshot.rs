@@ -9,7 +9,8 @@ use crate::observed::{Container, Disk};
 use crate::rules::Rules;
 use jiff::Timestamp;
 use node::config::settings::ImageReference;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// One moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,8 @@ pub struct Observed {
     pub in_flight: BTreeMap<String, InFlight>,
     /// Our rules of the firewall.
     pub rules: RulesView,
+    /// Networks of containers, each as address and length of its prefix.
+    pub bridges: BTreeSet<(Ipv4Addr, u8)>,
     /// Connections of clients that are open to a container that is to be drained, by container id; absent: not known.
     pub connections: BTreeMap<String, u64>,
     /// Room on the engine's file system; `None` while that is unknown.
@@ -38,14 +41,7 @@ pub enum RulesView {
     /// These are in force; none are where our table is missing.
     InForce(Rules),
     /// They cannot be read or written.
-    Unknown {
-        /// One line.
-        message: String,
-        /// What to do.
-        hint: Option<String>,
-        /// Since when.
-        since: Timestamp,
-    },
+    Unknown,
 }
 
 /// The engine, as far as it answers.

@@ -14,8 +14,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const FIRST_PULL_RETRY: Duration = Duration::from_secs(5);
 /// Between tries, at most.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(300);
+/// Between the end of a container and its next start, at most.
+const LONGEST_RESTART: Duration = Duration::from_secs(60);
 /// A container that was up this long ended for a new reason: counting starts again.
-const STEADY: Duration = Duration::from_secs(600);
+const STEADY: Duration = Duration::from_secs(60);
 
 /// By service.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +31,7 @@ pub struct Memory {
 pub struct ServiceMemory {
     /// Restarts since the agent started.
     pub restarts: u32,
-    /// Restarts without ten minutes up in between.
+    /// Restarts without a minute up in between.
     pub attempts: u32,
     /// When the agent last started a container of it.
     pub last_start: Option<Timestamp>,
@@ -45,6 +47,8 @@ pub struct ServiceMemory {
     pub restart: Option<RestartRequest>,
     /// The state shown last, and since when.
     pub state: Option<(ServiceState, Timestamp)>,
+    /// Containers to which no port leads any more, and since when; they run on until their clients are gone.
+    pub draining: BTreeMap<String, Timestamp>,
 }
 
 /// One run of a container.
@@ -141,6 +145,7 @@ impl ServiceMemory {
         passed: None,
         restart: None,
         state: None,
+        draining: BTreeMap::new(),
     };
 
     /// Restarts in a row that count for a run that ended at `end`.
@@ -152,7 +157,7 @@ impl ServiceMemory {
 
     /// When a run that ended (or went bad) at `end` may be followed by the next; `None` when that is now.
     pub fn restart_at(&self, end: Timestamp, now: Timestamp) -> Option<Timestamp> {
-        pending(end, doubled(FIRST_RETRY, self.attempts_before(end)), now)
+        pending(end, doubled(FIRST_RETRY, self.attempts_before(end)).min(LONGEST_RESTART), now)
     }
 
     /// A step failed.
@@ -200,19 +205,19 @@ mod tests {
     }
 
     #[test]
-    fn restarts_come_at_once_then_double_to_five_minutes() {
-        let waits = (0..12).map(|attempts| {
+    fn restarts_come_at_once_then_double_to_a_minute() {
+        let waits = (0..10).map(|attempts| {
             let memory = ServiceMemory { attempts, ..ServiceMemory::NEW };
             memory.restart_at(at(0), at(0)).map_or(0, |end| end.as_second())
         });
-        assert_eq!(waits.collect::<Vec<_>>(), [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]);
+        assert_eq!(waits.collect::<Vec<_>>(), [0, 1, 2, 4, 8, 16, 32, 60, 60, 60]);
     }
 
     #[test]
-    fn ten_minutes_up_make_the_next_restart_come_at_once() {
+    fn a_minute_up_makes_the_next_restart_come_at_once() {
         let memory = ServiceMemory { attempts: 9, last_start: Some(at(0)), ..ServiceMemory::NEW };
-        assert_eq!(memory.restart_at(at(600), at(600)), None);
-        assert_eq!(memory.restart_at(at(599), at(599)), Some(at(599 + 256)));
+        assert_eq!(memory.restart_at(at(60), at(60)), None);
+        assert_eq!(memory.restart_at(at(59), at(59)), Some(at(59 + 60)));
     }
 
     #[test]

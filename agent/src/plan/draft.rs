@@ -3,10 +3,12 @@
 
 use super::view::View;
 use super::{Action, Step};
-use crate::history::memory::StepKind;
+use crate::history::memory::{StepKind, StopCause};
+use crate::observed::Container;
 use crate::status::{Reason, ServiceState};
 use jiff::Timestamp;
 use node::problem::Problem;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A wait longer than this is shown as failed: nobody should sit and watch for it.
@@ -22,6 +24,12 @@ pub(super) struct Draft {
     pub(super) wakes: Vec<Timestamp>,
     /// What the service is doing, should nothing of it run.
     pub(super) idle_state: Option<ServiceState>,
+    /// Containers that are to be stopped: no port may lead to them any more.
+    pub(super) leaving: BTreeSet<String>,
+    /// Containers that run on until their clients are gone, and since when.
+    pub(super) draining: BTreeMap<String, Timestamp>,
+    /// The new version is good, and an old container is not gone yet.
+    pub(super) retiring: bool,
 }
 
 impl Draft {
@@ -39,11 +47,34 @@ impl Draft {
         true
     }
 
+    /// Wants a container stopped. While a port leads to it, that is ended first.
+    pub(super) fn stop(&mut self, view: &View<'_>, container: &Container, action: Action, reason: String) {
+        if self.step.is_some() {
+            return;
+        }
+        self.leaving.insert(container.id.clone());
+        // One that is only restarted keeps its place; a firewall that cannot be asked must not keep it sick.
+        let comes_back =
+            matches!(action, Action::Stop { cause: StopCause::Unhealthy | StopCause::Requested, .. });
+        match view.leads_to(container) {
+            Some(true) => self.say(format!("{reason}: first its ports lead elsewhere")),
+            None if !container.routed_ports.is_empty() && !comes_back => {
+                self.say(format!("{reason}: waits until the firewall can be changed"));
+            }
+            _ => drop(self.step(view, action, reason)),
+        }
+    }
+
     /// Wants a pull, unless one is under way.
     pub(super) fn pull(&mut self, view: &View<'_>, action: Action, reason: String) {
         let under_way = view.in_flight().is_some_and(|in_flight| in_flight.pull.is_some());
         if self.pull.is_some() || under_way {
             return;
+        }
+        if let Action::Pull { digest } = &action
+            && let Some(other) = view.pulled_by(digest)
+        {
+            return self.say(format!("{reason}: waits for the same pull of service {other}"));
         }
         match self.retry_wait(view, &action) {
             Some(until) => self.wait(format!("{reason}: tried and failed, tried again later"), until),

@@ -1,13 +1,14 @@
 //! Services that left node.toml: their containers are stopped and removed, the last made first, for what depends on a
 //! service is made after it.
 
+use super::rules::leads_to;
 use super::view::runs;
 use super::{Action, Removal, Step};
 use crate::desired::Desired;
 use crate::history::History;
 use crate::history::memory::StopCause;
 use crate::observed::{Container, ContainerState};
-use crate::snapshot::{EngineView, Observed};
+use crate::snapshot::{EngineView, Observed, RulesView};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,8 +43,14 @@ pub(super) fn plan(
         let busy =
             observed.in_flight.get(&container.service).is_some_and(|in_flight| in_flight.step.is_some());
         let reason = format!("service {} is no longer in node.toml", container.service);
-        let step = (!waits && !busy).then_some(Step { action, reason });
-        removals.push(Removal { service: container.service.clone(), step });
+        let unrouted = match &observed.rules {
+            RulesView::InForce(rules) => !leads_to(rules, container),
+            RulesView::Unknown => container.routed_ports.is_empty(),
+        };
+        let step = (!waits && !busy && (unrouted || !runs(container))).then_some(Step { action, reason });
+        // Whoever waits for its turn serves until then.
+        let routed = (waits && !busy && retry_at.is_none()).then(|| container.id.clone());
+        removals.push(Removal { service: container.service.clone(), step, routed });
     }
     (removals, wake_at)
 }

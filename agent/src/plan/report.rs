@@ -42,6 +42,7 @@ pub(super) fn report(view: &View<'_>, mut draft: Draft, target: Option<&Version>
         restarts: view.memory.restarts,
         update,
     };
+    let routed = routed(view, &draft);
     let explanation = explanation(view, draft.reasons, judged.as_ref(), shown);
     ServicePlan {
         name: view.name().to_owned(),
@@ -52,11 +53,28 @@ pub(super) fn report(view: &View<'_>, mut draft: Draft, target: Option<&Version>
         problems: draft.problems,
         passed: shown.and_then(run_of).filter(|_| passing),
         serves: passing || (engine_up && passed_before && health == HealthState::Unknown),
+        routed,
+        draining: draft.draining,
     }
 }
 
-/// The container that serves: the wanted one if it runs, else the newest that does.
+/// The container that gets the ports: the one that serves, unless it is about to be stopped or is being stopped.
+fn routed(view: &View<'_>, draft: &Draft) -> Option<String> {
+    let busy = view.in_flight().is_some_and(|in_flight| in_flight.step.is_some());
+    let serving = view.serving().map(|serving| &serving.id);
+    let stays =
+        |id: &&String| !draft.leaving.contains(*id) && !(busy && view.memory.stopped.contains_key(*id));
+    serving.filter(stays).cloned()
+}
+
+/// The container that serves: the wanted one if it runs, else the newest that does. In a blue-green update that is the
+/// old one until the new one is good.
 fn shown<'a>(view: &View<'a>, target: Option<&Version>) -> Option<&'a Container> {
+    if view.blue_green()
+        && let Some(serving) = view.serving()
+    {
+        return Some(serving);
+    }
     let wanted = target.and_then(|version| view.container_of(version)).filter(|container| runs(container));
     wanted.or_else(|| view.containers.iter().copied().find(|container| runs(container)))
 }
@@ -67,7 +85,8 @@ fn state(
     target: Option<&Version>,
     judged: Option<&Judgement>,
 ) -> ServiceState {
-    if target.is_some_and(|target| switching(view, target, judged.is_some())) {
+    let retiring = draft.retiring && judged.is_some();
+    if retiring || target.is_some_and(|target| switching(view, target, judged.is_some())) {
         return ServiceState::Updating;
     }
     let Some(judged) = judged else { return draft.idle_state.unwrap_or(ServiceState::Waiting) };
@@ -124,6 +143,10 @@ fn update(
             reason: Some(entry.cause.clone()),
             checked_at,
         };
+    }
+    if draft.retiring && target == Some(&version) {
+        let reason = draft.reasons.first().map(|reason| reason.text.clone());
+        return UpdateStatus { state: UpdateState::Updating, candidate: Some(digest), reason, checked_at };
     }
     let arrived = shown.is_some_and(|container| container.digest == digest && container.spec == version.spec);
     let good = view.record.good.as_ref() == Some(&version);

@@ -1,5 +1,6 @@
 //! The plan of one service: the version that should run, the switch to it, what is left over.
 
+use super::beside;
 use super::draft::Draft;
 use super::report;
 use super::steps;
@@ -8,6 +9,7 @@ use super::wanted::{Named, Wanted, named, wanted};
 use super::words::{megabytes, short};
 use super::{Action, ServicePlan};
 use crate::history::Version;
+use crate::history::memory::StopCause;
 use crate::observed::ContainerState;
 use crate::snapshot::{EngineView, ImageState};
 use crate::status::ServiceState;
@@ -23,6 +25,7 @@ pub(super) fn plan(view: &View<'_>) -> (ServicePlan, Option<Timestamp>) {
     let target = match &view.observed.engine {
         EngineView::Down { .. } => {
             draft.say("the Docker engine does not answer; nothing is done until it does".to_owned());
+            draft.draining.clone_from(&view.memory.draining);
             None
         }
         EngineView::Up { .. } => decide(&mut draft, view),
@@ -32,6 +35,10 @@ pub(super) fn plan(view: &View<'_>) -> (ServicePlan, Option<Timestamp>) {
 }
 
 fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
+    if let Some(since) = view.record.stopped_since {
+        stopped(draft, view, since);
+        return None;
+    }
     registry_problem(draft, view);
     let target = match wanted(view) {
         Wanted::Run { version, reason } => {
@@ -45,17 +52,36 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
         }
     };
     work_under_way(draft, view, &target);
-    steps::run(draft, view, &target);
+    if view.blue_green() {
+        beside::run(draft, view, &target);
+    } else {
+        steps::run(draft, view, &target);
+    }
     if let Some(good) = view.record.good.as_ref().filter(|good| **good != target) {
         keep_alive(draft, view, &target, good);
     }
     clear_away(draft, view, &target);
     failures(draft, view, &target);
+    one_at_a_time(draft, view);
+    Some(target)
+}
+
+/// A person stopped it: what runs is stopped, and nothing is started, until a person starts it.
+fn stopped(draft: &mut Draft, view: &View<'_>, since: Timestamp) {
+    draft.idle(ServiceState::Stopped);
+    draft.say(format!("stopped by a person since {since}"));
+    for container in view.containers.iter().filter(|container| runs(container)) {
+        let reason = format!("{} is to be stopped", container.name);
+        steps::stop(draft, view, container, StopCause::Requested, reason);
+    }
+    one_at_a_time(draft, view);
+}
+
+/// One step at a time; the next plan sees its result, and decides anew.
+fn one_at_a_time(draft: &mut Draft, view: &View<'_>) {
     if view.in_flight().is_some_and(|in_flight| in_flight.step.is_some()) {
-        // One step at a time; the next plan sees its result, and decides anew.
         draft.step = None;
     }
-    Some(target)
 }
 
 fn work_under_way(draft: &mut Draft, view: &View<'_>, target: &Version) {
@@ -87,7 +113,11 @@ fn keep_alive(draft: &mut Draft, view: &View<'_>, target: &Version, good: &Versi
         return;
     }
     if let Some(old) = view.container_of(good) {
-        return steps::drive(draft, view, old, good);
+        // One that runs beside the new one was looked after already.
+        if !view.blue_green() {
+            steps::drive(draft, view, old, good);
+        }
+        return;
     }
     let local = matches!(view.image(&good.digest), Some(ImageState::Present(_)));
     if local && good.spec == view.wanted.spec_hash && view.pull_failure(&target.digest).is_some() {

@@ -1,12 +1,14 @@
-//! Making one version the one that runs: pull, create, start, watch, restart, each when its time has come.
+//! Making one version the one that runs: pull, create, start, watch, each when its time has come.
 
 use super::Action;
+use super::beside;
 use super::draft::Draft;
-use super::gate::{Gate, Judgement, gate, judge};
+use super::gate::{Gate, gate, judge};
+use super::restart::{ended, restart, unhealthy};
 use super::view::{View, paused, run_of};
-use super::words::{short, span};
+use super::words::short;
 use crate::history::Version;
-use crate::history::memory::{StepKind, StopCause, pending};
+use crate::history::memory::{StepKind, StopCause};
 use crate::observed::{Container, ContainerState};
 use crate::snapshot::ImageState;
 use crate::status::{HealthState, ServiceState};
@@ -85,8 +87,9 @@ fn create(draft: &mut Draft, view: &View<'_>, version: &Version) {
     draft.idle(ServiceState::Starting);
 }
 
-/// Starts the container, once nothing is in its way and no other one of the service runs.
-fn start(
+/// Starts the container, once nothing is in its way: where it cannot run beside another one of the service, that one is
+/// stopped first.
+pub(super) fn start(
     draft: &mut Draft,
     view: &View<'_>,
     (container, version): (&Container, &Version),
@@ -100,7 +103,14 @@ fn start(
     }
     let failed_before = view.failure(StepKind::Start, version);
     let retry_at = failed_before.and_then(|failure| failure.retry_at(StepKind::Start, view.now));
-    match view.other_running(container) {
+    let in_the_way = if view.blue_green() { None } else { view.other_running(container) };
+    if view.blue_green()
+        && let Some(other) = beside::too_many(view, container)
+    {
+        draft.say(format!("{} waits until {} is gone", container.name, other.name));
+        return;
+    }
+    match in_the_way {
         // The other one serves; it is not stopped for a start that has to wait.
         Some(other) if retry_at.is_none() => {
             let reason = format!("{} makes room for {}", other.name, container.name);
@@ -116,96 +126,26 @@ fn start(
     draft.idle(if ended { ServiceState::Restarting } else { ServiceState::Starting });
 }
 
-fn stop(draft: &mut Draft, view: &View<'_>, container: &Container, cause: StopCause, reason: String) {
+pub(super) fn stop(
+    draft: &mut Draft,
+    view: &View<'_>,
+    container: &Container,
+    cause: StopCause,
+    reason: String,
+) {
     if paused(container) {
         draft.idle(ServiceState::Waiting);
         draft.say(format!("{} is paused; left alone until that is over", container.name));
         return;
     }
     let timeout = view.wanted.settings.stop_timeout;
-    draft.step(view, Action::Stop { container_id: container.id.clone(), timeout, cause }, reason);
-}
-
-fn ended(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), at: Timestamp) {
-    let (container, version) = target;
-    let count = view.memory.attempts_before(at).saturating_add(1);
-    let end = end_of(container);
-    if view.memory.restart.is_some() {
-        return start(
-            draft,
-            view,
-            target,
-            Some(0),
-            format!("{} {end}; a restart was asked for", container.name),
-        );
-    }
-    match view.memory.stopped.get(&container.id) {
-        Some(StopCause::Unhealthy) => {
-            return start(
-                draft,
-                view,
-                target,
-                Some(count),
-                format!("{} was stopped as unhealthy", container.name),
-            );
-        }
-        Some(StopCause::Requested | StopCause::Replaced | StopCause::Removed) => {
-            return start(draft, view, target, None, format!("{} was stopped and is to run", container.name));
-        }
-        None if at < view.watched_since => {
-            return start(
-                draft,
-                view,
-                target,
-                None,
-                format!("{} {end} while nobody watched", container.name),
-            );
-        }
-        None => {}
-    }
-    if view.way_back(version).is_some() {
-        return fail(draft, view, version, format!("it {end}"));
-    }
-    if count > 1 {
-        crash_problem(draft, view, container, &end);
-    }
-    let reason = format!("{} {end}", container.name);
-    match view.memory.restart_at(at, view.now) {
-        None => start(draft, view, target, Some(count), reason),
-        Some(until) => {
-            draft.idle_until(view, ServiceState::Restarting, until);
-            draft.wait(format!("{reason}; {count} times in a row, so the next start waits"), until);
-        }
-    }
-}
-
-fn end_of(container: &Container) -> String {
-    match &container.state {
-        ContainerState::Exited { out_of_memory: true, code, .. } => {
-            format!("ran out of memory (exit code {code})")
-        }
-        ContainerState::Exited { error: Some(error), code, .. } => {
-            format!("exited with code {code}: {error}")
-        }
-        ContainerState::Exited { code, .. } => format!("exited with code {code}"),
-        _ => "ended".to_owned(),
-    }
-}
-
-fn crash_problem(draft: &mut Draft, view: &View<'_>, container: &Container, end: &str) {
-    let name = view.name();
-    let message = format!("service {name} ends again and again: {end}");
-    let out_of_memory = matches!(container.state, ContainerState::Exited { out_of_memory: true, .. });
-    let (code, hint) = match out_of_memory {
-        true => ("out_of_memory", format!("give [services.{name}] more `memory`, or a larger instance")),
-        false => ("service_crashing", format!("look at `agentctl logs {name}`")),
-    };
-    draft.problem(view, code, message, Some(hint));
+    let action = Action::Stop { container_id: container.id.clone(), timeout, cause };
+    draft.stop(view, container, action, reason);
 }
 
 fn running(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), started_at: Timestamp) {
     let (container, version) = target;
-    if let Some(other) = view.other_running(container) {
+    if let Some(other) = view.other_running(container).filter(|_| !view.blue_green()) {
         let reason = format!("{} runs beside {}", other.name, container.name);
         return stop(draft, view, other, StopCause::Replaced, reason);
     }
@@ -221,7 +161,7 @@ fn running(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), s
     if !in_gate {
         draft.wakes.extend(judged.until);
         if judged.state == HealthState::Failing {
-            unhealthy(draft, view, container, &judged);
+            unhealthy(draft, view, target, &judged);
         } else if judged.state == HealthState::Passing {
             follow_reference(draft, view, version);
         }
@@ -237,7 +177,7 @@ fn running(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), s
         }
         Gate::Failed { cause } if way_back => fail(draft, view, version, cause),
         Gate::Failed { .. } if judged.state == HealthState::Failing => {
-            unhealthy(draft, view, container, &judged)
+            unhealthy(draft, view, target, &judged)
         }
         Gate::Failed { cause } => {
             draft.say(format!(
@@ -264,39 +204,8 @@ fn follow_reference(draft: &mut Draft, view: &View<'_>, version: &Version) {
     }
 }
 
-/// Its gate says no: restarted if it worked before, or had the time to.
-fn unhealthy(draft: &mut Draft, view: &View<'_>, container: &Container, judged: &Judgement) {
-    let name = view.name();
-    let message = format!("service {name} is unhealthy: {}", judged.detail);
-    let hint = format!("look at `agentctl logs {name}` and `agentctl explain {name}`");
-    draft.problem(view, "service_unhealthy", message, Some(hint));
-    let ContainerState::Running { started_at } = container.state else { return };
-    let deadline = view.wanted.settings.update.deadline;
-    if !view.passed_before(container)
-        && let Some(until) = pending(started_at, deadline, view.now)
-    {
-        let text =
-            format!("unhealthy since its start: {}; it has {} to get well", judged.detail, span(deadline));
-        return draft.wait(text, until);
-    }
-    match view.memory.restart_at(judged.since, view.now) {
-        Some(until) => draft.wait(format!("unhealthy: {}; the next restart waits", judged.detail), until),
-        None => {
-            restart(draft, view, container, StopCause::Unhealthy, &format!("unhealthy: {}", judged.detail))
-        }
-    }
-}
-
-/// Stops what runs, unless it could not be started again.
-fn restart(draft: &mut Draft, view: &View<'_>, container: &Container, cause: StopCause, why: &str) {
-    match view.start_obstacle() {
-        Some(obstacle) => draft.say(format!("{why}; not restarted, because {obstacle}")),
-        None => stop(draft, view, container, cause, format!("{} is restarted: {why}", container.name)),
-    }
-}
-
 /// Bars the version. The way back follows from that at the next plan.
-fn fail(draft: &mut Draft, view: &View<'_>, version: &Version, cause: String) {
+pub(super) fn fail(draft: &mut Draft, view: &View<'_>, version: &Version, cause: String) {
     let reason = format!("{} failed: {cause}", short(&version.digest));
     let container_id = view.any_container_of(version).map(|container| container.id.clone());
     let action = Action::Quarantine { version: version.clone(), cause, container_id };

@@ -1,5 +1,7 @@
 //! One service in one situation each: the whole plan.
 
+mod beside;
+mod rules;
 mod situation;
 mod updates;
 
@@ -106,7 +108,7 @@ fn a_crash_is_answered_at_once_and_the_next_ones_later_and_later() {
         Expected { wake: Some(1001), problems: problems(&["service_crashing"]), ..restarting.clone() };
     third.expect(&waiting);
     let tenth = crashed().remembers(|memory| (memory.attempts, memory.last_start) = (10, Some(at(990))));
-    let far = Expected { state: ServiceState::Failed, wake: Some(1299), ..restarting.clone() };
+    let far = Expected { wake: Some(1059), ..restarting.clone() };
     tenth.expect(&Expected { problems: problems(&["service_crashing"]), ..far });
     let steady = crashed().remembers(|memory| (memory.attempts, memory.last_start) = (10, Some(at(300))));
     steady.expect(&Expected { step: start(1, OLD, Some(1)), ..restarting });
@@ -134,7 +136,7 @@ fn unhealthy_after_having_passed_it_is_restarted() {
         ..quiet()
     };
     sick.expect(&Expected { step: stop(1, StopCause::Unhealthy), ..unhealthy.clone() });
-    let again = sick.remembers(|memory| (memory.attempts, memory.last_start) = (4, Some(at(900))));
+    let again = sick.remembers(|memory| (memory.attempts, memory.last_start) = (4, Some(at(950))));
     again.expect(&Expected { wake: Some(1003), ..unhealthy.clone() });
     // Never passed since its start: it has the deadline to get well.
     let young = situation().names(OLD).good(OLD).pulled(OLD).has(1, OLD, running(900));

@@ -1,12 +1,14 @@
 //! All that matters for one service, taken out of the inputs, with the questions that the rules ask of it.
 
+use super::Others;
+use super::rules::leads_to;
 use crate::desired;
 use crate::history::memory::{Failure, Run, ServiceMemory, StepKey, StepKind};
 use crate::history::{History, Record, Version};
 use crate::observed::{Container, ContainerState};
-use crate::snapshot::{Candidate, EngineView, ImageState, InFlight, Observed};
+use crate::snapshot::{Candidate, EngineView, ImageState, InFlight, Observed, RulesView};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use node::config::settings::Strategy;
 
 /// One service at one moment.
 pub(super) struct View<'a> {
@@ -19,8 +21,7 @@ pub(super) struct View<'a> {
     pub(super) record: &'a Record,
     pub(super) memory: &'a ServiceMemory,
     pub(super) now: Timestamp,
-    /// Of the services planned before, which ones serve.
-    serves: &'a BTreeMap<&'a str, bool>,
+    others: &'a Others<'a>,
 }
 
 impl<'a> View<'a> {
@@ -28,7 +29,7 @@ impl<'a> View<'a> {
         wanted: &'a desired::Service,
         observed: &'a Observed,
         history: &'a History,
-        serves: &'a BTreeMap<&'a str, bool>,
+        others: &'a Others<'a>,
         now: Timestamp,
     ) -> View<'a> {
         let (all, watched_since) = match &observed.engine {
@@ -47,7 +48,7 @@ impl<'a> View<'a> {
             record: history.durable.record(&wanted.name),
             memory: history.memory.service(&wanted.name),
             now,
-            serves,
+            others,
         }
     }
 
@@ -112,6 +113,43 @@ impl<'a> View<'a> {
             .find(|other| other.id != container.id && (runs(other) || paused(other)))
     }
 
+    /// A new container runs beside the old one until it has passed its gate.
+    pub(super) fn blue_green(&self) -> bool {
+        self.wanted.settings.update.strategy == Strategy::BlueGreen
+    }
+
+    /// The running container to which the service's ports are to lead: that of the good version. While that does not
+    /// run, the one that has them already. Where there is no good one at all, the newest. Never one of a barred version.
+    pub(super) fn serving(&self) -> Option<&'a Container> {
+        let good = self.record.good.as_ref().and_then(|good| self.container_of(good));
+        if let Some(good) = good.filter(|container| runs(container)) {
+            return Some(good);
+        }
+        let allowed =
+            |container: &&Container| runs(container) && self.record.barred(&version_of(container)).is_none();
+        let mut running = self.containers.iter().copied().filter(allowed);
+        // What the engine published itself is reached without any rule.
+        let has_them = running
+            .clone()
+            .find(|container| self.leads_to(container) == Some(true))
+            .or_else(|| running.clone().find(|container| container.routed_ports.is_empty()));
+        has_them.or_else(|| if good.is_some() { None } else { running.next() })
+    }
+
+    /// Whether some port leads to the container now; `None` while that cannot be seen.
+    pub(super) fn leads_to(&self, container: &Container) -> Option<bool> {
+        match &self.observed.rules {
+            RulesView::InForce(rules) => Some(leads_to(rules, container)),
+            RulesView::Unknown => None,
+        }
+    }
+
+    /// The other service for which the image is being pulled.
+    pub(super) fn pulled_by(&self, digest: &str) -> Option<&'a str> {
+        let service = self.others.pulls.get(&self.wanted.settings.image.pinned(digest)).copied();
+        service.filter(|service| *service != self.name())
+    }
+
     /// What failed last under that key, if it has not succeeded since.
     pub(super) fn failure(&self, kind: StepKind, version: &Version) -> Option<&'a Failure> {
         self.memory.failures.get(&StepKey { kind, subject: super::version_subject(version) })
@@ -128,7 +166,7 @@ impl<'a> View<'a> {
 
     /// Why no container of the service may be started.
     pub(super) fn start_obstacle(&self) -> Option<String> {
-        let absent = |name: &&String| self.serves.get(name.as_str()).is_some_and(|serves| !serves);
+        let absent = |name: &&String| self.others.serves.get(name.as_str()).is_some_and(|serves| !serves);
         self.obstacle().or_else(|| {
             let dependency = self.wanted.settings.depends_on.iter().find(absent)?;
             Some(format!("service {dependency}, on which it depends, is not healthy"))

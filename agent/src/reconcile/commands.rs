@@ -7,7 +7,7 @@ use crate::history::memory::{RestartRequest, StepKind};
 use crate::updates::Ask;
 use node::config::settings::ImageVersion;
 
-impl<E, R, G> Reconciler<E, R, G> {
+impl<E, R, G, F> Reconciler<E, R, G, F> {
     pub(super) fn command(&mut self, command: Command, desired: &Desired) {
         // Whoever asked may have gone; the command stands all the same.
         match command {

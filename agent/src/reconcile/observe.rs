@@ -12,7 +12,8 @@ use crate::updates::Candidates;
 use jiff::Timestamp;
 use node::config::settings::ImageReference;
 use node::fault::{Hint, one_line};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,6 +26,7 @@ const TRUSTED: Duration = Duration::from_secs(60);
 pub(super) struct Seen {
     pub(super) engine: EngineView,
     pub(super) images: BTreeMap<String, ImageState>,
+    pub(super) bridges: BTreeSet<(Ipv4Addr, u8)>,
 }
 
 /// Keeps what is true between two looks.
@@ -36,6 +38,8 @@ pub(super) struct Observer<E> {
     last_known: Vec<Container>,
     /// Images that are there, and when that was asked.
     images: BTreeMap<String, (ImageState, Instant)>,
+    /// Networks of containers, and when they were asked for; a container that is made may bring the first.
+    bridges: Option<(BTreeSet<(Ipv4Addr, u8)>, Instant)>,
     last_look: Option<Timestamp>,
     /// Breaks of the engine's events that are accounted for.
     breaks: u64,
@@ -49,6 +53,7 @@ impl<E: Engine> Observer<E> {
             down_since: None,
             last_known: Vec::new(),
             images: BTreeMap::new(),
+            bridges: None,
             last_look: None,
             breaks: 0,
         }
@@ -59,9 +64,10 @@ impl<E: Engine> Observer<E> {
         self.engine.changed().await;
     }
 
-    /// Which images are there is asked anew at the next look.
+    /// Which images and networks are there is asked anew at the next look.
     pub(super) fn forget_images(&mut self) {
         self.images.clear();
+        self.bridges = None;
     }
 
     pub(super) async fn observe(
@@ -88,6 +94,7 @@ impl<E: Engine> Observer<E> {
             verdicts: BTreeMap::new(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            bridges: BTreeSet::new(),
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
@@ -102,7 +109,22 @@ impl<E: Engine> Observer<E> {
                 Err(error) => tracing::warn!("{}", one_line(&error)),
             }
         }
-        Seen { engine: moment.engine, images: moment.images }
+        let bridges = match self.bridges().await {
+            Ok(bridges) => bridges,
+            Err(error) => return self.down(&error, clock()),
+        };
+        Seen { engine: moment.engine, images: moment.images, bridges }
+    }
+
+    async fn bridges(&mut self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        if let Some((bridges, asked)) = &self.bridges
+            && asked.elapsed() < TRUSTED
+        {
+            return Ok(bridges.clone());
+        }
+        let bridges = self.engine.bridges().await?;
+        self.bridges = Some((bridges.clone(), Instant::now()));
+        Ok(bridges)
     }
 
     async fn image(&mut self, image: &ImageReference, digest: &str) -> Result<ImageState, EngineError> {
@@ -135,7 +157,7 @@ impl<E: Engine> Observer<E> {
             hint: error.hint(),
             last_known: self.last_known.clone(),
         };
-        Seen { engine, images: BTreeMap::new() }
+        Seen { engine, images: BTreeMap::new(), bridges: BTreeSet::new() }
     }
 
     /// An engine that was restarted between two answers has stopped everything itself: nobody watched.

@@ -1,5 +1,7 @@
 //! The whole loop with its poller, in virtual time, on a simulated node.
 
+mod beside;
+
 use super::*;
 use crate::command::{Refused, Reply};
 use crate::desired::Desired;
@@ -63,6 +65,7 @@ impl Agent {
         let outside = Outside {
             tools: Tools { engine: Arc::clone(&engine), registry: Arc::clone(&engine), secrets },
             gates: Arc::clone(&engine),
+            firewall: Arc::clone(&engine),
             history: Store::new(&paths),
         };
         let inputs = Inputs {
@@ -156,9 +159,13 @@ fn wants(names: &[&str]) -> Desired {
 }
 
 async fn deployed() -> Agent {
+    deployed_as(wants(&["api"])).await
+}
+
+async fn deployed_as(desired: Desired) -> Agent {
     let node = Simulated::new();
     node.push("api", Some(ONE));
-    let agent = Agent::start(node, wants(&["api"]));
+    let agent = Agent::start(node, desired);
     agent.until_runs("api", ONE).await;
     agent.until("ready", |status| status.node.state == NodeState::Ready).await;
     // Until the gate has passed, there is nothing to return to.

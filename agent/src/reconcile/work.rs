@@ -10,10 +10,13 @@ use crate::snapshot::{InFlight, PullInFlight};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::Semaphore;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// What steps get to finish in when the agent stops. systemd gives it more.
 const WIND_DOWN: Duration = Duration::from_secs(5);
+/// Containers that are made, started and removed at one time: more only make the engine slow for all.
+const AT_ONCE: usize = 8;
 
 /// What came of a step.
 pub(super) struct Finished {
@@ -39,11 +42,12 @@ pub(super) struct Work<E, R> {
     tools: Tools<E, R>,
     slots: BTreeMap<String, Slots>,
     tasks: JoinSet<Finished>,
+    room: Arc<Semaphore>,
 }
 
 impl<E: Engine, R: Registry> Work<E, R> {
     pub(super) fn new(tools: Tools<E, R>) -> Work<E, R> {
-        Work { tools, slots: BTreeMap::new(), tasks: JoinSet::new() }
+        Work { tools, slots: BTreeMap::new(), tasks: JoinSet::new(), room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// As the plan sees it.
@@ -63,7 +67,10 @@ impl<E: Engine, R: Registry> Work<E, R> {
         let progress = Arc::new(Mutex::new(PullProgress::default()));
         let (tools, service) = (self.tools.clone(), name.to_owned());
         let (step, counter) = (action.clone(), Arc::clone(&progress));
+        let room = Arc::clone(&self.room);
         let task = self.tasks.spawn(async move {
+            // The semaphore is never closed, so that there is always a permit in the end.
+            let _permit = if quick(&step) { room.acquire().await.ok() } else { None };
             let report = move |progress: PullProgress| {
                 *counter.lock().unwrap_or_else(PoisonError::into_inner) = progress;
             };
@@ -118,6 +125,11 @@ impl<E: Engine, R: Registry> Work<E, R> {
         }
         self.tasks.shutdown().await;
     }
+}
+
+/// What the engine does within moments. A stop takes as long as its container likes, a pull longer.
+fn quick(action: &Action) -> bool {
+    matches!(action, Action::Create { .. } | Action::Start { .. } | Action::Remove { .. })
 }
 
 fn words(action: &Action) -> &'static str {

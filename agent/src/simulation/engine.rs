@@ -1,17 +1,21 @@
 //! The seams of the loop before a [`World`]: engine, registry and gates in tokio's (paused) time.
 
+use super::firewall::BRIDGE;
 use super::{Trouble, World, samples};
 use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, LocalImage, PullProgress};
+use crate::firewall::{Firewall, FirewallError};
 use crate::health::Verdict;
 use crate::observed::{Container, ContainerState, Disk};
 use crate::reconcile::Gates;
 use crate::registry::{Login, Registry, RegistryError, Resolved};
+use crate::rules::Rules;
 use crate::snapshot::ImageState;
 use jiff::Timestamp;
-use node::config::settings::{self, ImageReference, Network};
-use std::collections::BTreeMap;
+use node::config::settings::{self, ImageReference, Network, Strategy};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -43,6 +47,7 @@ pub(crate) struct Simulated {
     pub(crate) pull_takes: Duration,
     events: Bell,
     gates: Bell,
+    rules: Bell,
 }
 
 impl Simulated {
@@ -55,6 +60,7 @@ impl Simulated {
             pull_takes: Duration::from_secs(2),
             events: Bell::default(),
             gates: Bell::default(),
+            rules: Bell::default(),
         }
     }
 
@@ -78,6 +84,7 @@ impl Simulated {
     /// Changes the world and tells of it.
     pub(crate) fn change(&self, change: impl FnOnce(&mut World)) {
         change(&mut self.world());
+        self.rules.ring();
         self.events.ring();
         self.gates.ring();
     }
@@ -136,7 +143,10 @@ impl Engine for Simulated {
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
         let labels = (spec.digest.as_str(), spec.spec_hash.as_str());
-        let made = samples::container(&spec.service, spec.generation, labels, ContainerState::Created);
+        let mut made = samples::container(&spec.service, spec.generation, labels, ContainerState::Created);
+        if spec.settings.update.strategy == Strategy::BlueGreen {
+            made.routed_ports.clone_from(&spec.settings.ports);
+        }
         let result = self.world().create(made);
         self.done("create", result)
     }
@@ -148,6 +158,10 @@ impl Engine for Simulated {
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
         Ok(None)
+    }
+
+    async fn bridges(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        Ok(BTreeSet::from([BRIDGE]))
     }
 
     async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
@@ -188,6 +202,37 @@ impl Engine for Simulated {
 
     fn breaks(&self) -> u64 {
         self.world().breaks
+    }
+}
+
+impl Firewall for Simulated {
+    async fn rules(&self) -> Result<Rules, FirewallError> {
+        let world = self.world();
+        if world.firewall_works { Ok(world.rules.clone()) } else { Err(firewall_error("read the rules")) }
+    }
+
+    async fn replace(&self, rules: &Rules) -> Result<(), FirewallError> {
+        let done = self.world().replace_rules(rules);
+        self.rules.ring();
+        if done { Ok(()) } else { Err(firewall_error("replace the rules")) }
+    }
+
+    async fn changed(&self) {
+        self.rules.heard().await;
+    }
+
+    async fn connections(&self, pid: u32, _ports: &[u16]) -> Option<u64> {
+        let world = self.world();
+        let found = world.containers.iter().find(|container| container.pid == Some(pid))?;
+        Some(world.clients.get(&found.id).copied().unwrap_or(0))
+    }
+}
+
+fn firewall_error(operation: &str) -> FirewallError {
+    FirewallError {
+        operation: operation.to_owned(),
+        message: "permission denied".to_owned(),
+        hint: Some("look at the unit".to_owned()),
     }
 }
 

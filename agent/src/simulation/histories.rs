@@ -1,18 +1,23 @@
 //! Random histories of a node, planned and applied step by step on the model: whatever happened, it converges.
 
 mod node;
+mod pass;
 
 use super::samples::{at, container, exited};
 use super::{Behaviour, World};
 use crate::history::Version;
 use crate::observed::{Container, ContainerState};
 use crate::plan::{Plan, plan};
-use node::{Event, Node, steps};
+use harness::requirements::tried;
+use node::{Event, Node, host_port, port_of, spec_of};
+use pass::steps;
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-const CASES: u32 = 3000;
-const SEED: u8 = 1;
+const CASES: u32 = 100_000;
+/// Each has a thread of its own and its share of the cases.
+const SEEDS: usize = 4;
+const FIRST_SEED: u8 = 1;
 const SERVICES: [&str; 3] = ["ollama", "api", "worker"];
 const DIGESTS: [&str; 5] = ["sha256:a", "sha256:b", "sha256:c", "sha256:d", "sha256:e"];
 const SPECS: [&str; 3] = ["s1", "s2", "s3"];
@@ -55,6 +60,12 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0_usize..8).prop_map(Event::ContainerRemovedByHand),
         1 => Just(Event::HistoryLost),
         1 => any::<bool>().prop_map(Event::DiskFull),
+        2 => (which(), any::<bool>()).prop_map(|(which, beside)| Event::Strategy(which, beside)),
+        1 => (0_u64..100_000).prop_map(Event::ClockSetForward),
+        1 => any::<bool>().prop_map(Event::FirewallFails),
+        1 => Just(Event::FirewallFlushed),
+        1 => (which(), 0_u64..3).prop_map(|(which, count)| Event::Clients(which, count)),
+        1 => (which(), any::<bool>()).prop_map(|(which, stopped)| Event::Stopped(which, stopped)),
     ]
 }
 
@@ -66,11 +77,14 @@ fn left_behind() -> impl Strategy<Value = Vec<Container>> {
         (0_i64..2, 0_i64..100).prop_map(|(code, when)| exited(code, -when)),
         Just(ContainerState::Other("dead".to_owned())),
     ];
-    let one = (0..SERVICES.len(), 0..DIGESTS.len(), 0..SPECS.len(), state);
+    let one = (0..SERVICES.len(), 0..DIGESTS.len(), (0..SPECS.len(), any::<bool>()), state);
     prop::collection::vec(one, 0..6).prop_map(|all| {
         let numbered = all.into_iter().zip(1_u64..);
-        let made = numbered.map(|((which, digest, spec, state), generation)| {
-            container(SERVICES[which], generation, (DIGESTS[digest], SPECS[spec]), state)
+        let made = numbered.map(|((which, digest, (spec, beside), state), generation)| {
+            let labels = (DIGESTS[digest], spec_of(SPECS[spec], beside));
+            let mut made = container(SERVICES[which], generation, (labels.0, &labels.1), state);
+            made.routed_ports.extend(beside.then(|| port_of(which)));
+            made
         });
         made.collect()
     })
@@ -100,19 +114,27 @@ fn check_rest(node: &Node, plan: &Plan) {
         let expected = record.barred(&version).is_none();
         assert_eq!(record.good.as_ref(), Some(&runs), "{name} runs what is not good\n{}", node.story());
         assert_eq!(runs == version, expected, "{name} runs {runs:?}\n{}", node.story());
+        let index = SERVICES.iter().position(|service| *service == name).unwrap();
+        let behind = node.world.behind(name, host_port(index)).map(|container| &container.id);
+        assert_eq!(behind, Some(&ours[0].id), "the port of {name} leads elsewhere\n{}", node.story());
+        let routed = node.world.rules.routes.contains_key(&host_port(index));
+        assert_eq!(routed, !ours[0].routed_ports.is_empty(), "left over rules\n{}", node.story());
     }
     assert_eq!(node.world.foreign, World::new().foreign, "foreign containers were touched");
 }
 
-#[test]
-fn any_history_converges_once_all_is_well_and_the_next_plan_is_empty() {
-    println!("{CASES} random histories of up to 60 events, seed {SEED}");
-    let config = ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() };
-    let histories = (behaviours(), left_behind(), prop::collection::vec(event(), 0..60));
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[SEED; 32]));
-    let result = runner.run(&histories, |(behaviours, left_behind, events)| {
+/// Runs so many histories with that seed.
+fn try_histories(cases: u32, seed: u8) {
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    let strategies = prop::collection::vec(any::<bool>(), SERVICES.len());
+    let histories = (behaviours(), strategies, left_behind(), prop::collection::vec(event(), 0..60));
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]));
+    let result = runner.run(&histories, |(behaviours, strategies, left_behind, events)| {
         let mut node = Node::new(&behaviours);
-        node.world.containers = left_behind;
+        for (which, beside) in strategies.into_iter().enumerate() {
+            node.happen(&Event::Strategy(which, beside));
+        }
+        node.world.inherit(left_behind);
         for event in &events {
             node.happen(event);
         }
@@ -121,11 +143,25 @@ fn any_history_converges_once_all_is_well_and_the_next_plan_is_empty() {
         check_rest(&node, &rest);
         prop_assert!(rest.wake_at.is_none());
         let again = node.pass(None);
-        prop_assert!(steps(&again).is_empty(), "the plan after rest is not empty");
+        prop_assert!(steps(&again).is_empty() && !node.rerouted, "the plan after rest is not empty");
         Ok(())
     });
     if let Err(failure) = result {
-        panic!("{failure}");
+        panic!("seed {seed}: {failure}");
+    }
+}
+
+#[test]
+fn any_history_converges_once_all_is_well_and_the_next_plan_is_empty() {
+    let seeds: Vec<u8> = (FIRST_SEED..).take(SEEDS).collect();
+    let cases = CASES / u32::try_from(SEEDS).unwrap();
+    tried(&format!("{CASES} random histories of up to 60 events, seeds {seeds:?}"));
+    let threads: Vec<_> =
+        seeds.into_iter().map(|seed| std::thread::spawn(move || try_histories(cases, seed))).collect();
+    for thread in threads {
+        if let Err(failure) = thread.join() {
+            std::panic::resume_unwind(failure);
+        }
     }
 }
 
@@ -143,7 +179,7 @@ fn killed_at_every_boundary_of_an_update_it_goes_on_and_ends_the_same() {
             killed_in_an_update(bad, boundary);
         }
     }
-    println!("{cases} kills");
+    tried(&format!("{cases} kills"));
 }
 
 /// From `sha256:a` to `sha256:b`, killed once after so many boundaries.
@@ -159,7 +195,8 @@ fn killed_in_an_update(behaviour: Behaviour, boundary: u32) {
         let desired = node.desired();
         let observed = node.observed();
         let plan = plan(&desired, &observed, &node.history, node.world.now);
-        let count = u32::try_from(steps(&plan).len()).unwrap() * 4;
+        let rules = u32::from(plan.rules.as_ref().is_some_and(|rules| *rules != node.world.rules)) * 2;
+        let count = u32::try_from(steps(&plan).len()).unwrap() * 4 + rules;
         if count > left {
             node.happen(&Event::Pass { killed_after: Some(u8::try_from(left).unwrap()) });
             break;

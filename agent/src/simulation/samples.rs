@@ -2,9 +2,12 @@
 
 use crate::desired::Service;
 use crate::observed::{Container, ContainerState};
+use crate::rules::HostPort;
 use crate::snapshot::{Answer, Candidate};
 use jiff::Timestamp;
-use node::config::settings::{self, Health, ImageReference, ImageVersion, Network, Probe, Strategy, Update};
+use node::config::settings::{
+    self, Health, ImageReference, ImageVersion, Network, Port, Probe, Protocol, Strategy, Update,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -70,6 +73,16 @@ pub(crate) fn service(name: &str, spec: &str) -> Service {
         obstacles: Vec::new(),
     }
 }
+
+/// Takes over beside the old one; port 80 of the host leads to its 8000.
+pub(crate) fn routed(mut service: Service) -> Service {
+    service.settings.ports = vec![Port { host: 80, container: 8000, protocol: Protocol::Tcp }];
+    service.settings.update.strategy = Strategy::BlueGreen;
+    service
+}
+
+/// The port of the host of [`routed`].
+pub(crate) const WEB: HostPort = HostPort { protocol: Protocol::Tcp, number: 80 };
 
 pub(crate) fn answered(name: &str, digest: &str) -> Candidate {
     let answer = Answer {

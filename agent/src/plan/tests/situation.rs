@@ -6,11 +6,12 @@ use crate::engine::ImageFacts;
 use crate::health::Verdict;
 use crate::history::memory::{Failure, ServiceMemory};
 use crate::observed::ContainerState;
-use crate::rules::Rules;
-use crate::simulation::samples::{answered, at, container, image, service};
+use crate::rules::{Rules, Target};
+use crate::simulation::samples::{WEB, answered, at, container, image, routed, running, service};
 use crate::snapshot::ImageState;
 use crate::snapshot::RulesView;
 use crate::status::{HealthState, ServiceState, UpdateState};
+use std::net::{IpAddr, Ipv4Addr};
 
 pub(super) const OLD: &str = "sha256:old";
 pub(super) const NEW: &str = "sha256:new";
@@ -33,6 +34,7 @@ pub(super) fn situation() -> Situation {
             verdicts: BTreeMap::new(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
+            bridges: BTreeSet::new(),
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
@@ -40,6 +42,11 @@ pub(super) fn situation() -> Situation {
         history: History::default(),
         now: 1000,
     }
+}
+
+/// Of the container of that generation.
+pub(super) fn address(generation: u8) -> Ipv4Addr {
+    Ipv4Addr::new(172, 30, 0, generation)
 }
 
 pub(super) fn version(digest: &str) -> Version {
@@ -81,6 +88,39 @@ impl Situation {
             containers.push(container("api", generation, (digest, SPEC), state));
         }
         self
+    }
+
+    /// The service takes over beside the old one, behind port 80 of the host.
+    pub(super) fn beside(mut self) -> Self {
+        self.service = routed(self.service);
+        self
+    }
+
+    /// A container behind port 80 at `172.30.0.GENERATION`.
+    pub(super) fn has_routed(self, generation: u8, digest: &str, since: i64) -> Self {
+        let mut situation = self.has(generation.into(), digest, running(since));
+        if let EngineView::Up { containers, .. } = &mut situation.observed.engine
+            && let Some(made) = containers.last_mut()
+        {
+            made.routed_ports.clone_from(&situation.service.settings.ports);
+            made.address = Some(IpAddr::V4(address(generation)));
+            made.pid = Some(generation.into());
+        }
+        situation
+    }
+
+    /// The kernel leads port 80 to that container.
+    pub(super) fn leads_to(mut self, generation: u8) -> Self {
+        let mut rules = Rules::default();
+        rules.routes.insert(WEB, Target { address: address(generation), port: 8000, ipv6_proxy: None });
+        self.observed.rules = RulesView::InForce(rules);
+        self
+    }
+
+    /// To which generation the plan wants port 80 to lead.
+    pub(super) fn led(&self) -> Option<u8> {
+        let rules = self.plan().rules.unwrap();
+        rules.routes.get(&WEB).map(|target| target.address.octets()[3])
     }
 
     pub(super) fn says(mut self, generation: u64, state: HealthState, since: i64) -> Self {

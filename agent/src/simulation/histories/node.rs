@@ -1,20 +1,19 @@
-//! A node to which things happen, with an agent that plans and applies step by step, and the checks of every step.
+//! A node to which things happen: what is wanted, what is seen, and the events.
 
 use super::{DIGESTS, SERVICES, SPECS};
-use crate::apply::ApplyError;
 use crate::desired::Desired;
 use crate::history::memory::{Memory, RestartRequest, Run};
 use crate::history::{Durable, History};
 use crate::observed::ContainerState;
-use crate::outcome::{self, Outcome};
-use crate::plan::{Action, Plan, Step, images_of_interest, plan};
-use crate::rules::Rules;
-use crate::simulation::engine::engine_error;
-use crate::simulation::samples::{answered, container, image, service};
+use crate::plan::images_of_interest;
+use crate::rules::{HostPort, Rules};
+use crate::simulation::firewall::BRIDGE;
+use crate::simulation::samples::{answered, image, service};
 use crate::simulation::{Behaviour, Trouble, World};
 use crate::snapshot::{AskFailure, Candidate, EngineView, Observed, RulesView};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use node::config::settings::{Port, Protocol, Strategy};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Something that happens.
@@ -42,6 +41,12 @@ pub(super) enum Event {
     ContainerRemovedByHand(usize),
     HistoryLost,
     DiskFull(bool),
+    Strategy(usize, bool),
+    ClockSetForward(u64),
+    FirewallFails(bool),
+    FirewallFlushed,
+    Clients(usize, u64),
+    Stopped(usize, bool),
 }
 
 /// A node under test.
@@ -51,9 +56,13 @@ pub(super) struct Node {
     on_disk: Durable,
     disk_full: bool,
     specs: BTreeMap<&'static str, &'static str>,
+    /// Services that are updated blue-green.
+    beside: BTreeSet<&'static str>,
     unwanted: Vec<&'static str>,
     pub(super) candidates: BTreeMap<String, Candidate>,
     watched_since: Timestamp,
+    /// The rules were replaced in the last pass.
+    pub(super) rerouted: bool,
 }
 
 impl Node {
@@ -68,6 +77,8 @@ impl Node {
             on_disk: Durable::default(),
             disk_full: false,
             specs: SERVICES.iter().map(|name| (*name, "s1")).collect(),
+            beside: BTreeSet::new(),
+            rerouted: false,
             unwanted: Vec::new(),
             candidates: BTreeMap::new(),
         }
@@ -77,7 +88,13 @@ impl Node {
     pub(super) fn desired(&self) -> Desired {
         let mut services = Vec::new();
         for (index, name) in SERVICES.iter().enumerate().filter(|(_, name)| !self.unwanted.contains(name)) {
-            let mut wanted = service(name, self.specs[name]);
+            let beside = self.beside.contains(name);
+            let mut wanted = service(name, &spec_of(self.specs[name], beside));
+            wanted.settings.ports = vec![port_of(index)];
+            wanted.settings.update.drain = Duration::from_secs(5);
+            if beside {
+                wanted.settings.update.strategy = Strategy::BlueGreen;
+            }
             wanted.settings.depends_on = SERVICES[..index]
                 .last()
                 .filter(|dependency| !self.unwanted.contains(dependency))
@@ -106,8 +123,12 @@ impl Node {
             verdicts: self.world.verdicts(),
             images: BTreeMap::new(),
             in_flight: BTreeMap::new(),
-            rules: RulesView::InForce(Rules::default()),
-            connections: BTreeMap::new(),
+            bridges: BTreeSet::from([BRIDGE]),
+            rules: match self.world.firewall_works {
+                true => RulesView::InForce(self.world.rules.clone()),
+                false => RulesView::Unknown,
+            },
+            connections: self.connections(),
             disk: None,
         };
         for (image, digest) in images_of_interest(&self.desired(), &observed, &self.history) {
@@ -117,119 +138,21 @@ impl Node {
         observed
     }
 
-    fn save(&mut self) {
+    /// Of the containers that drain.
+    fn connections(&self) -> BTreeMap<String, u64> {
+        let draining = self.history.memory.services.values().flat_map(|memory| memory.draining.keys());
+        draining.map(|id| (id.clone(), self.world.clients.get(id).copied().unwrap_or(0))).collect()
+    }
+
+    pub(super) fn save(&mut self) {
         if !self.disk_full {
             self.on_disk = self.history.durable.clone();
         }
     }
 
-    fn kill(&mut self) {
+    pub(super) fn kill(&mut self) {
         self.history = History { durable: self.on_disk.clone(), memory: Memory::default() };
         self.watched_since = self.world.now;
-    }
-
-    /// Plans and applies. Returns the plan.
-    pub(super) fn pass(&mut self, killed_after: Option<u8>) -> Plan {
-        self.world.advance(self.world.now);
-        let (desired, observed) = (self.desired(), self.observed());
-        let plan = plan(&desired, &observed, &self.history, self.world.now);
-        outcome::remember(&mut self.history, &plan, &observed);
-        let mut boundaries = killed_after;
-        let steps: Vec<(String, Step)> = steps(&plan);
-        assert!(self.world.up || steps.is_empty(), "steps while the engine is silent\n{}", self.story());
-        for (name, step) in steps {
-            if !self.take(&desired, &name, &step.action, &mut boundaries) {
-                self.world.story.push(format!("{} killed", self.world.now));
-                self.kill();
-                break;
-            }
-        }
-        plan
-    }
-
-    /// Carries one step out; `false` when the agent is killed on the way.
-    fn take(&mut self, desired: &Desired, name: &str, action: &Action, boundaries: &mut Option<u8>) -> bool {
-        if reached(boundaries) {
-            return false;
-        }
-        self.check(name, action);
-        let wanted = desired.service(name);
-        if outcome::begun(&mut self.history, name, wanted, action) {
-            self.save();
-        }
-        if reached(boundaries) {
-            return false;
-        }
-        let result = self.perform(name, action);
-        if reached(boundaries) {
-            return false;
-        }
-        match result {
-            Ok(outcome) => {
-                if outcome::done(&mut self.history, (name, wanted), action, outcome, self.world.now) {
-                    self.save();
-                }
-            }
-            Err(trouble) => {
-                let source = engine_error(&trouble, name);
-                let failure = ApplyError::Engine { service: name.to_owned(), source }.failure(self.world.now);
-                outcome::failed(&mut self.history, name, action, failure);
-            }
-        }
-        !reached(boundaries)
-    }
-
-    fn perform(&mut self, name: &str, action: &Action) -> Result<Outcome, Trouble> {
-        match action {
-            Action::Pull { digest } => self.world.pull(&image(name).pinned(digest))?,
-            Action::Create { version, generation } => {
-                let labels = (version.digest.as_str(), version.spec.as_str());
-                self.world.create(container(name, *generation, labels, ContainerState::Created))?;
-            }
-            Action::Start { container_id, .. } => self.world.start(container_id)?,
-            Action::Stop { container_id, .. } => self.world.stop(container_id)?,
-            Action::Remove { container_id } => self.world.remove(container_id)?,
-            Action::RecordGood { version } => {
-                self.world.story.push(format!("{} {name} good {version:?}", self.world.now));
-            }
-            Action::Quarantine { version, cause, .. } => {
-                self.world.story.push(format!("{} {name} bars {version:?}: {cause}", self.world.now));
-            }
-        }
-        Ok(Outcome::Done)
-    }
-
-    /// What must hold of every single step.
-    fn check(&self, name: &str, action: &Action) {
-        let record = self.history.durable.record(name);
-        let story = || format!("{action:?}\n{}", self.story());
-        match action {
-            Action::Start { container_id, version, .. } => {
-                assert!(record.barred(version).is_none(), "a barred version is started: {}", story());
-                let others =
-                    self.world.running(name).iter().filter(|other| other.id != *container_id).count();
-                assert_eq!(others, 0, "two run at once: {}", story());
-            }
-            Action::Create { version, generation } => {
-                assert!(record.barred(version).is_none(), "a barred version is made: {}", story());
-                let mut ours = self.world.containers.iter().filter(|container| container.service == name);
-                assert!(
-                    ours.all(|container| container.generation < *generation),
-                    "old generation: {}",
-                    story()
-                );
-                assert!(record.generation < *generation, "old generation: {}", story());
-            }
-            Action::Remove { container_id } => {
-                let runs = self.world.running(name).iter().any(|container| container.id == *container_id);
-                assert!(!runs, "a running container is removed: {}", story());
-            }
-            Action::Quarantine { version, .. } => {
-                assert_ne!(record.good.as_ref(), Some(version), "the good version is barred: {}", story());
-                assert!(record.good.is_some(), "barred with nothing to return to: {}", story());
-            }
-            _ => {}
-        }
     }
 
     pub(super) fn story(&self) -> String {
@@ -286,7 +209,27 @@ impl Node {
                 self.kill();
             }
             Event::DiskFull(full) => self.disk_full = *full,
+            Event::Strategy(which, beside) => {
+                self.beside.remove(SERVICES[*which]);
+                self.beside.extend(beside.then_some(SERVICES[*which]));
+            }
+            Event::ClockSetForward(seconds) => self.world.now += Duration::from_secs(*seconds),
+            Event::FirewallFails(fails) => self.world.firewall_works = !fails,
+            Event::FirewallFlushed => self.world.rules = Rules::default(),
+            Event::Clients(which, count) => self.connect(SERVICES[*which], *count),
+            Event::Stopped(which, stopped) => self.stopped(SERVICES[*which], *stopped),
         }
+    }
+
+    fn stopped(&mut self, name: &str, stopped: bool) {
+        let now = self.world.now;
+        self.history.durable.record_mut(name).stopped_since = stopped.then_some(now);
+        self.save();
+    }
+
+    fn connect(&mut self, name: &str, count: u64) {
+        let running: Vec<_> = self.world.running(name).iter().map(|container| container.id.clone()).collect();
+        self.world.clients.extend(running.into_iter().map(|id| (id, count)));
     }
 
     fn registry_down(&mut self, name: &str) {
@@ -326,8 +269,10 @@ impl Node {
         self.world.troubles.clear();
         self.world.behaviours.clear();
         self.disk_full = false;
+        self.world.firewall_works = true;
         self.unwanted.clear();
         for name in SERVICES {
+            self.stopped(name, false);
             self.candidates.entry(name.to_owned()).or_insert_with(|| answered(name, DIGESTS[0]));
         }
         for candidate in self.candidates.values_mut() {
@@ -336,44 +281,18 @@ impl Node {
             candidate.answer = candidate.answer.take().or_else(|| answered(&name, DIGESTS[0]).answer);
         }
     }
-
-    /// Passes until a plan is empty.
-    pub(super) fn settle(&mut self) -> Plan {
-        for _ in 0..400 {
-            let plan = self.pass(None);
-            if !steps(&plan).is_empty() {
-                continue;
-            }
-            let next = [plan.wake_at, self.world.next_end()].into_iter().flatten().min();
-            match next {
-                None => return plan,
-                Some(next) => self.world.advance(next),
-            }
-        }
-        panic!("it never came to rest\n{}", self.story());
-    }
 }
 
-fn reached(boundaries: &mut Option<u8>) -> bool {
-    match boundaries {
-        Some(0) => true,
-        Some(left) => {
-            *left -= 1;
-            false
-        }
-        None => false,
-    }
+/// The strategy is part of what a container is made of.
+pub(super) fn spec_of(spec: &str, beside: bool) -> String {
+    format!("{spec}{}", if beside { "-beside" } else { "" })
 }
 
-pub(super) fn steps(plan: &Plan) -> Vec<(String, Step)> {
-    let services = plan.services.iter().flat_map(|planned| {
-        planned.step.iter().chain(&planned.pull).map(|step| (planned.name.clone(), step.clone()))
-    });
-    let removals = plan.removals.iter();
-    services
-        .chain(
-            removals
-                .flat_map(|removal| removal.step.iter().map(|step| (removal.service.clone(), step.clone()))),
-        )
-        .collect()
+/// Each service has a port of its own.
+pub(super) fn port_of(index: usize) -> Port {
+    Port { host: host_port(index).number, container: 8000, protocol: Protocol::Tcp }
+}
+
+pub(super) fn host_port(index: usize) -> HostPort {
+    HostPort { protocol: Protocol::Tcp, number: 80 + u16::try_from(index).unwrap() }
 }
