@@ -1,11 +1,17 @@
 //! What an operator can ask of the reconcile loop. The control API sends, the loop answers.
 //!
-//! The answer says whether the loop took the command, not that the work is done: that is read from the status.
+//! The answer says whether the loop took the command, not that the work is done: that is read from the status. What has
+//! to outlast the agent is on disk before the answer.
 
+use jiff::Timestamp;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
+/// For the registry to say what a reference names, before a command that needs it is refused.
+pub const LOOKUP_DEADLINE: Duration = Duration::from_secs(30);
+
 /// Where the loop's answer goes; dropped when the loop ends.
-pub type Reply = oneshot::Sender<Result<String, Refused>>;
+pub type Reply = oneshot::Sender<Result<Taken, Refused>>;
 
 /// One command.
 #[derive(Debug)]
@@ -17,13 +23,73 @@ pub enum Command {
         /// Gets one line that says what will happen.
         reply: Reply,
     },
-    /// Ask the registry now and take what is new.
+    /// Ask the registry now and take what is new. For one service it also ends what a person asked for before.
     Update {
         /// `[services.NAME]`; every service where absent.
         service: Option<String>,
         /// Gets one line that says what will happen.
         reply: Reply,
     },
+    /// Remember what a person wants of one service.
+    Wish {
+        /// `[services.NAME]`
+        service: String,
+        /// What.
+        wish: Wish,
+        /// Gets one line that says what will happen.
+        reply: Reply,
+    },
+}
+
+/// What a person wants of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// To run that image, whatever node.toml names.
+    Target {
+        /// A tag, a digest or a whole reference of the same repository.
+        to: String,
+        /// Also if it failed before.
+        retry: bool,
+    },
+    /// To run what node.toml names, also if it failed before.
+    Retry,
+    /// To run an image that it ran before.
+    Rollback {
+        /// A digest, or the beginning of one that is in the history; the previous good version where absent.
+        to: Option<String>,
+    },
+    /// To take no other image.
+    Hold,
+    /// To take other images again.
+    Release,
+    /// To stop, and to stay so.
+    Stop,
+    /// To run again.
+    Start,
+}
+
+/// A command was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// One line: what will happen.
+    pub message: String,
+    /// What the service is to run from now on, where the command says so.
+    pub target: Option<Goal>,
+}
+
+/// What a service is to run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Goal {
+    /// `sha256:…`
+    pub digest: String,
+    /// When it became so; tells this wish from any other.
+    pub at: Timestamp,
+}
+
+impl From<String> for Taken {
+    fn from(message: String) -> Taken {
+        Taken { message, target: None }
+    }
 }
 
 /// Why the loop does not do it.
@@ -36,4 +102,11 @@ pub struct Refused {
     pub message: String,
     /// What to do instead.
     pub hint: Option<String>,
+}
+
+impl Refused {
+    /// A refusal with a hint.
+    pub fn new(code: &'static str, message: String, hint: impl Into<String>) -> Refused {
+        Refused { code, message, hint: Some(hint.into()) }
+    }
 }

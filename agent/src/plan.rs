@@ -13,6 +13,7 @@
 mod beside;
 mod draft;
 mod gate;
+mod remembered;
 mod removed;
 mod report;
 mod restart;

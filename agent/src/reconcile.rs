@@ -10,8 +10,10 @@
 
 mod commands;
 mod gates;
+mod lookups;
 mod observe;
 mod routing;
+mod wishes;
 mod work;
 
 pub use gates::Gates;
@@ -94,6 +96,7 @@ pub async fn run<E: Engine, R: Registry, G: Gates, F: Firewall>(
         observer: observe::Observer::new(Arc::clone(&outside.tools.engine)),
         work: work::Work::new(outside.tools),
         routing: routing::Routing::new(outside.firewall, Arc::clone(&clock)),
+        lookups: lookups::Lookups::default(),
         gates: outside.gates,
         store: outside.history,
         history: History { durable, memory: Memory::default() },
@@ -123,6 +126,7 @@ enum Wake {
     /// Others may have changed the firewall.
     Firewall,
     Command(Command),
+    Found(lookups::Found),
     Finished(work::Finished),
 }
 
@@ -130,6 +134,8 @@ struct Reconciler<E, R, G, F> {
     observer: observe::Observer<E>,
     work: work::Work<E, R>,
     routing: routing::Routing<F>,
+    /// On behalf of commands that name an image.
+    lookups: lookups::Lookups,
     gates: Arc<G>,
     store: Store,
     history: History,
@@ -181,7 +187,8 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
                 Wake::Shutdown => break,
                 Wake::Look => {}
                 Wake::Firewall => self.routing.forget(),
-                Wake::Command(command) => self.command(command, &desired),
+                Wake::Command(command) => self.command(command, &desired).await,
+                Wake::Found(found) => self.found(found, &desired).await,
                 Wake::Finished(finished) => self.finished(finished, &desired),
             }
         }
@@ -200,6 +207,8 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.
             Some(command) = channels.commands.recv() => Wake::Command(command),
+            // Takes an answer only by returning it.
+            found = self.lookups.next() => Wake::Found(found),
             // These five keep what happened until they return for it; the pass reads the newest state anyway.
             () = self.observer.changed() => Wake::Look,
             () = self.gates.changed() => Wake::Look,

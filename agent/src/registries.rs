@@ -11,7 +11,7 @@ use crate::cloud::ecr::{Ecr, EcrRegistry};
 use crate::engine::EngineError;
 use crate::host::docker::Docker;
 use crate::registry::{Login, Registry, RegistryError, Resolved};
-use node::config::settings::{ImageReference, ImageVersion, RegistryAuth};
+use node::config::settings::{ImageReference, RegistryAuth};
 use node::fault::{Hint, one_line};
 use node::identity::Facts;
 use node::secrets::Store;
@@ -118,17 +118,8 @@ impl Registries {
 
 impl Registry for Registries {
     async fn resolve(&self, image: &ImageReference) -> Result<Resolved, RegistryError> {
-        let tag = match &image.version {
-            // It names itself; whether it is still there is for the pull to find out.
-            ImageVersion::Digest(digest) => {
-                return Ok(Resolved { digest: digest.clone(), pushed_at: None, size_bytes: None });
-            }
-            ImageVersion::Tag(tag) => tag,
-        };
         match self.way(&image.registry) {
-            Way::Ecr(registry) => {
-                self.ecr.describe(&registry, &image.repository, tag, &image.to_string()).await
-            }
+            Way::Ecr(registry) => self.ecr.describe(&registry, image).await,
             _ => self.ask_engine(image).await,
         }
     }

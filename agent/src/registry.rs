@@ -46,7 +46,7 @@ impl Hint for RegistryError {
 
 /// Asks registries.
 pub trait Registry: Send + Sync + 'static {
-    /// The digest that the reference names now, without pulling.
+    /// The digest that the reference names now, without pulling. One that is a digest names itself, if it is there.
     fn resolve(&self, image: &ImageReference)
     -> impl Future<Output = Result<Resolved, RegistryError>> + Send;
 

@@ -66,6 +66,8 @@ fn end(container: &mut Container, code: i64, at: Timestamp) {
 pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) up: bool,
+    /// Questions to the registry are never answered.
+    pub(crate) registry_hangs: bool,
     /// How often listening to its events broke off.
     pub(crate) breaks: u64,
     /// Ours.
@@ -98,6 +100,7 @@ impl World {
         World {
             now: samples::at(0),
             up: true,
+            registry_hangs: false,
             breaks: 0,
             containers: Vec::new(),
             foreign: vec!["foreign-database".to_owned()],

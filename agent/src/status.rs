@@ -219,7 +219,7 @@ pub struct Secret {
 }
 
 /// Why a service does not do what one might expect of it, for `agentctl explain`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
     /// `[services.NAME]`
     pub service: String,
@@ -229,6 +229,66 @@ pub struct Explanation {
     pub reasons: Vec<Reason>,
     /// Digests that are never tried again, with their causes.
     pub quarantined: Vec<Quarantined>,
+    /// The digest that passed its gate last; what a failed update returns to.
+    #[serde(default)]
+    pub good: Option<String>,
+    /// The good one before that; what `agentctl rollback` goes to.
+    #[serde(default)]
+    pub previous: Option<String>,
+    /// What a person asked for instead of what node.toml names, while that is in force.
+    #[serde(default)]
+    pub target: Option<Target>,
+    /// Since when a person holds it: no other image is taken.
+    #[serde(default)]
+    pub held_since: Option<Timestamp>,
+    /// Since when a person has stopped it.
+    #[serde(default)]
+    pub stopped_since: Option<Timestamp>,
+    /// Its last updates, the oldest first.
+    #[serde(default)]
+    pub updates: Vec<PastUpdate>,
+}
+
+/// What a person asked a service to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `sha256:…`
+    pub digest: String,
+    /// As it was written: a tag, a digest or a whole reference.
+    pub named: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// One update, or the attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastUpdate {
+    /// To what.
+    pub digest: String,
+    /// From what; the same digest where only the settings changed, absent for the first one of a service.
+    pub from: Option<String>,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it was decided.
+    pub ended: Option<Timestamp>,
+    /// How it went.
+    pub state: PastUpdateState,
+    /// Why it failed, one line.
+    pub cause: Option<String>,
+}
+
+/// How an update went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PastUpdateState {
+    /// Not decided yet.
+    UnderWay,
+    /// It passed its gate.
+    Passed,
+    /// It did not.
+    Failed,
+    /// Something newer was wanted before.
+    Overtaken,
 }
 
 /// One reason of the plan.

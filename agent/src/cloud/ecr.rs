@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::{SignedDuration, Timestamp};
 use node::cloud::failure::AwsFailure;
+use node::config::settings::{ImageReference, ImageVersion};
 use node::fault::Hint;
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
@@ -71,20 +72,22 @@ impl Ecr {
         Ok(Token { login, claimed_lifetime })
     }
 
-    /// What `tag` of `repository` names. `image` is what messages call it.
+    /// What `image` names in its repository, by its tag or its digest.
     pub async fn describe(
         &self,
         registry: &EcrRegistry,
-        repository: &str,
-        tag: &str,
-        image: &str,
+        image: &ImageReference,
     ) -> Result<Resolved, RegistryError> {
+        let identifier = match &image.version {
+            ImageVersion::Tag(tag) => ImageIdentifier::builder().image_tag(tag),
+            ImageVersion::Digest(digest) => ImageIdentifier::builder().image_digest(digest),
+        };
         let answer = self
             .client(registry)
             .describe_images()
             .registry_id(&registry.account)
-            .repository_name(repository)
-            .image_ids(ImageIdentifier::builder().image_tag(tag).build())
+            .repository_name(&image.repository)
+            .image_ids(identifier.build())
             .send()
             .await
             .map_err(|error| {
@@ -125,7 +128,7 @@ fn timestamp(time: &DateTime) -> Option<Timestamp> {
     Timestamp::new(time.secs(), time.subsec_nanos().try_into().ok()?).ok()
 }
 
-fn resolved(detail: &ImageDetail, image: &str) -> Result<Option<Resolved>, RegistryError> {
+fn resolved(detail: &ImageDetail, image: &ImageReference) -> Result<Option<Resolved>, RegistryError> {
     if matches!(detail.image_status(), Some(ImageStatus::Archived | ImageStatus::Activating)) {
         return Err(RegistryError {
             code: "image_archived",
@@ -140,10 +143,14 @@ fn resolved(detail: &ImageDetail, image: &str) -> Result<Option<Resolved>, Regis
     }))
 }
 
-fn not_found(image: &str) -> RegistryError {
+fn not_found(image: &ImageReference) -> RegistryError {
+    let version = match image.version {
+        ImageVersion::Tag(_) => "tag",
+        ImageVersion::Digest(_) => "digest",
+    };
     RegistryError {
         code: "image_not_found",
-        message: format!("cannot look up {image}: there is no image of that tag"),
+        message: format!("cannot look up {image}: there is no image of that {version}"),
         hint: Some("push it, or correct `image`; a lifecycle policy may have removed it".to_owned()),
     }
 }

@@ -6,12 +6,17 @@
 //! GET  /v1/config                        the validated configuration; secrets as names
 //! GET  /v1/services/NAME/logs[?tail=N&follow=true]    text, as the container wrote it
 //! POST /v1/services/NAME/restart         Accepted
-//! POST /v1/services/NAME/update          Accepted
-//! POST /v1/update                        Accepted
+//! POST /v1/services/NAME/update          Accepted: follows node.toml, and asks the registry now
+//! POST /v1/services/NAME/retry           Accepted: the same, also if what node.toml names failed before
+//! POST /v1/services/NAME/target?to=REF[&retry=true]   Accepted, with the digest
+//! POST /v1/services/NAME/rollback[?to=DIGEST]         Accepted, with the digest
+//! POST /v1/services/NAME/hold|release|stop|start      Accepted
+//! POST /v1/update                        Accepted: for every service
 //! ```
 //!
 //! Every answer other than 2xx carries a [`Fault`].
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// `GET`
@@ -54,6 +59,22 @@ pub fn update(service: Option<&str>) -> String {
     }
 }
 
+/// `POST`: run that image, whatever node.toml names.
+pub fn target(service: &str, to: &str, retry: bool) -> String {
+    format!("/v1/services/{}/target?to={}&retry={retry}", escaped(service), escaped(to))
+}
+
+/// `POST`: run an image that ran before.
+pub fn rollback(service: &str, to: Option<&str>) -> String {
+    let query = to.map_or_else(String::new, |to| format!("?to={}", escaped(to)));
+    format!("/v1/services/{}/rollback{query}", escaped(service))
+}
+
+/// `POST`: what needs no more than the service's name: `retry`, `hold`, `release`, `stop`, `start`.
+pub fn plain(service: &str, verb: &str) -> String {
+    format!("/v1/services/{}/{verb}", escaped(service))
+}
+
 /// Percent-encodes all that is not unreserved in RFC 3986, so that no name can become another path.
 fn escaped(name: &str) -> String {
     name.bytes().fold(String::new(), |mut path, byte| {
@@ -71,6 +92,18 @@ fn escaped(name: &str) -> String {
 pub struct Accepted {
     /// One line: what will happen.
     pub message: String,
+    /// What the service is to run from now on, where the command says so.
+    #[serde(default)]
+    pub target: Option<Goal>,
+}
+
+/// What a service is to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goal {
+    /// `sha256:…`
+    pub digest: String,
+    /// When it became so; the same as in the service's explanation.
+    pub at: Timestamp,
 }
 
 /// Why there is no answer, or why a command was refused.
@@ -114,5 +147,9 @@ mod tests {
         assert_eq!(explain(Some("a&b")), "/v1/explain?service=a%26b");
         assert_eq!(logs("api", 10, true), "/v1/services/api/logs?tail=10&follow=true");
         assert_eq!(update(None), "/v1/update");
+        assert_eq!(plain("api", "hold"), "/v1/services/api/hold");
+        assert_eq!(rollback("api", None), "/v1/services/api/rollback");
+        let to = target("api", "host/app@sha256:00&retry=true", false);
+        assert_eq!(to, "/v1/services/api/target?to=host%2Fapp%40sha256%3A00%26retry%3Dtrue&retry=false");
     }
 }

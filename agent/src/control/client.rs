@@ -1,5 +1,6 @@
 //! The client of the control API, for `agentctl`: one connection a question, a deadline for every answer.
 
+use crate::command::LOOKUP_DEADLINE;
 use crate::control::api::{Accepted, Fault};
 use crate::status::{Explanation, Status};
 use axum::body::Bytes;
@@ -115,6 +116,11 @@ impl Client {
     /// Gives a command: `POST path`.
     pub async fn command(&self, path: &str) -> Result<Accepted, ClientError> {
         self.json(Method::POST, path, COMMAND_DEADLINE).await
+    }
+
+    /// Gives a command for which a registry is asked before it is taken.
+    pub async fn command_with_lookup(&self, path: &str) -> Result<Accepted, ClientError> {
+        self.json(Method::POST, path, COMMAND_DEADLINE + LOOKUP_DEADLINE).await
     }
 
     /// `GET /v1/services/NAME/logs`

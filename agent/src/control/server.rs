@@ -6,10 +6,11 @@
 //! Not its job: deciding whether a command makes sense (the loop) or who may give one ([`super::peer`]).
 
 use crate::board::Board;
-use crate::command::{Command, Refused, Reply};
-use crate::control::api::{self, Accepted, Fault};
+use crate::command::{Command, LOOKUP_DEADLINE, Refused, Reply, Taken, Wish};
+use crate::control::api::{self, Accepted, Fault, Goal};
 use crate::control::logs::{self, ContainerOutput};
 use crate::control::peer::{self, Peer};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
@@ -57,6 +58,9 @@ pub(super) fn router(control: Control) -> Router {
         .route("/v1/services/{name}/logs", get(service_logs))
         .route("/v1/services/{name}/restart", post(restart))
         .route("/v1/services/{name}/update", post(update_one))
+        .route("/v1/services/{name}/target", post(target))
+        .route("/v1/services/{name}/rollback", post(rollback))
+        .route("/v1/services/{name}/{verb}", post(plain_wish))
         .route(api::UPDATE, post(update_all))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_path)
@@ -69,7 +73,7 @@ impl IntoResponse for Fault {
         let status = match self.code.as_str() {
             "not_allowed" => StatusCode::FORBIDDEN,
             "path_unknown" | "service_unknown" => StatusCode::NOT_FOUND,
-            "query_invalid" => StatusCode::BAD_REQUEST,
+            "query_invalid" | "reference_invalid" | "digest_invalid" => StatusCode::BAD_REQUEST,
             "docker_unresponsive" | "agent_busy" | "agent_stopping" | "identity_unknown" => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -90,7 +94,9 @@ async fn authorise(Extension(peer): Extension<Peer>, request: Request, next: Nex
     if matches!(*request.method(), Method::GET | Method::HEAD) {
         return next.run(request).await;
     }
-    let command = format!("{} {}", request.method(), request.uri().path());
+    // Percent-encoded, so that no line of the log can be forged.
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let command = format!("{} {path}", request.method());
     let (uid, pid) = (peer.uid, peer.pid.unwrap_or_default());
     if !peer.may_change().await {
         tracing::warn!(uid, pid, command, "refused a command: uid {uid} (pid {pid}) asked for {command}");
@@ -148,9 +154,9 @@ async fn service_logs(
     State(shared): State<Shared>,
     Extension(connection): Extension<super::socket::Connection>,
     Path(service): Path<String>,
-    query: Result<Query<LogsQuery>, axum::extract::rejection::QueryRejection>,
+    query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
-    let Query(query) = query.map_err(|error| Fault::new("query_invalid", error.body_text()))?;
+    let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
     let permit = Arc::clone(&shared.followers)
         .try_acquire_owned()
         .map_err(|_| Fault::new("agent_busy", format!("{FOLLOWERS} others read logs already")))?;
@@ -164,6 +170,8 @@ async fn service_logs(
     logs::answer(&shared.control.board, &shared.control.output, question).await
 }
 
+type Lasting = Extension<super::socket::Connection>;
+
 async fn restart(State(shared): State<Shared>, Path(service): Path<String>) -> Result<Response, Fault> {
     shared.known(&service)?;
     shared.command(|reply| Command::Restart { service, reply }).await
@@ -176,6 +184,61 @@ async fn update_one(State(shared): State<Shared>, Path(service): Path<String>) -
 
 async fn update_all(State(shared): State<Shared>) -> Result<Response, Fault> {
     shared.command(|reply| Command::Update { service: None, reply }).await
+}
+
+#[derive(Deserialize)]
+struct TargetQuery {
+    to: String,
+    #[serde(default)]
+    retry: bool,
+}
+
+async fn target(
+    State(shared): State<Shared>,
+    Extension(connection): Lasting,
+    Path(service): Path<String>,
+    query: Result<Query<TargetQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(TargetQuery { to, retry }) = query.map_err(|rejection| malformed(&rejection))?;
+    shared.wish_with_lookup(&connection, service, Wish::Target { to, retry }).await
+}
+
+#[derive(Deserialize)]
+struct RollbackQuery {
+    to: Option<String>,
+}
+
+async fn rollback(
+    State(shared): State<Shared>,
+    Extension(connection): Lasting,
+    Path(service): Path<String>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(RollbackQuery { to }) = query.map_err(|rejection| malformed(&rejection))?;
+    shared.wish_with_lookup(&connection, service, Wish::Rollback { to }).await
+}
+
+/// What needs no more than the name of a service.
+async fn plain_wish(
+    State(shared): State<Shared>,
+    Extension(connection): Lasting,
+    Path((service, verb)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Fault> {
+    let wish = match verb.as_str() {
+        "retry" => return shared.wish_with_lookup(&connection, service, Wish::Retry).await,
+        "hold" => Wish::Hold,
+        "release" => Wish::Release,
+        "stop" => Wish::Stop,
+        "start" => Wish::Start,
+        _ => return Err(unknown_path(request).await),
+    };
+    shared.known(&service)?;
+    shared.command(|reply| Command::Wish { service, wish, reply }).await
+}
+
+fn malformed(rejection: &QueryRejection) -> Fault {
+    Fault::new("query_invalid", rejection.body_text())
 }
 
 async fn unknown_path(request: Request) -> Fault {
@@ -194,6 +257,27 @@ impl Shared {
     }
 
     async fn command(&self, make: impl FnOnce(Reply) -> Command) -> Result<Response, Fault> {
+        self.command_within(COMMAND_DEADLINE, make).await
+    }
+
+    /// A registry is asked before the answer, which may take longer than an exchange may otherwise.
+    async fn wish_with_lookup(
+        &self,
+        connection: &super::socket::Connection,
+        service: String,
+        wish: Wish,
+    ) -> Result<Response, Fault> {
+        self.known(&service)?;
+        connection.may_last();
+        let deadline = COMMAND_DEADLINE + LOOKUP_DEADLINE;
+        self.command_within(deadline, |reply| Command::Wish { service, wish, reply }).await
+    }
+
+    async fn command_within(
+        &self,
+        deadline: Duration,
+        make: impl FnOnce(Reply) -> Command,
+    ) -> Result<Response, Fault> {
         let busy = || {
             Fault::new("agent_busy", "the agent did not take the command in time")
                 .hinting("it may still take it: look at `agentctl status`")
@@ -205,7 +289,14 @@ impl Shared {
             self.control.commands.send(make(reply)).await.map_err(|_| stopping())?;
             answer.await.map_err(|_| stopping())
         };
-        let message = tokio::time::timeout(COMMAND_DEADLINE, exchange).await.map_err(|_| busy())???;
-        Ok(Json(Accepted { message }).into_response())
+        let taken = tokio::time::timeout(deadline, exchange).await.map_err(|_| busy())???;
+        Ok(Json(Accepted::from(taken)).into_response())
+    }
+}
+
+impl From<Taken> for Accepted {
+    fn from(taken: Taken) -> Accepted {
+        let target = taken.target.map(|goal| Goal { digest: goal.digest, at: goal.at });
+        Accepted { message: taken.message, target }
     }
 }

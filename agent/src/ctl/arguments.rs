@@ -47,19 +47,59 @@ pub enum Verb {
         #[arg(short = 'n', long, value_name = "N", default_value_t = DEFAULT_TAIL, value_parser = tail)]
         tail: usize,
     },
-    /// Looks for a new image now instead of at the next interval
+    /// Looks for a new image now instead of at the next interval, and takes what node.toml names; or goes to another one
     Update {
         /// Only this one
         service: Option<String>,
-        /// Goes to this reference
-        #[arg(long, value_name = "REF")]
+        /// Goes to this image and stays there until `update SERVICE`: a tag, a digest or a reference of its repository
+        #[arg(long, value_name = "REF", requires = "service")]
+        to: Option<String>,
+        /// Also if it failed before
+        #[arg(long, requires = "service")]
+        retry: bool,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Goes back to the image that a service ran before, and stays there until `update SERVICE`
+    Rollback {
+        /// Name in node.toml
+        service: String,
+        /// To this one instead: a digest, or the first 12 digits of one that `explain` lists
+        #[arg(long, value_name = "DIGEST")]
         to: Option<String>,
         /// How to wait.
         #[command(flatten)]
         wait: Wait,
     },
+    /// Keeps a service on the image that it runs, until `release`
+    Hold {
+        /// Name in node.toml
+        service: String,
+    },
+    /// Lets a service take other images again
+    Release {
+        /// Name in node.toml
+        service: String,
+    },
     /// Stops a service's container and starts it again
     Restart {
+        /// Name in node.toml
+        service: String,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Stops a service until `start`, also over a reboot
+    Stop {
+        /// Name in node.toml
+        service: String,
+        /// How to wait.
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Starts a service that was stopped
+    Start {
         /// Name in node.toml
         service: String,
         /// How to wait.

@@ -1,47 +1,93 @@
-//! The verbs that change something: update and restart, and waiting for their end.
+//! The verbs that change something, and waiting for their end.
+//!
+//! Made for SSM Run Command as well as for a terminal: what will happen on standard output, what is waited for on
+//! standard error in few lines, and the result as the last line.
 
 use super::arguments::Wait;
-use super::render::explain::render_quarantined;
-use super::wait::{self, Progress};
+use super::render::explain::render_last_lines;
+use super::wait::{self, Progress, Seen, Wish};
 use super::{Ending, Session, now, output};
-use crate::control::api;
-use crate::control::api::Fault;
+use crate::control::api::{self, Accepted, Fault};
 use crate::control::client::ClientError;
-use crate::status::Status;
+use crate::status::UpdateState;
 use node::exit;
 use std::time::Duration;
 
 /// From one look to the next: an answer costs the agent next to nothing.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-pub(super) async fn update(session: &Session, service: Option<&str>, wait: Wait) -> Result<u8, Ending> {
+/// Follows node.toml, for one service or for all.
+pub(super) async fn update(
+    session: &Session,
+    service: Option<&str>,
+    retry: bool,
+    wait: Wait,
+) -> Result<u8, Ending> {
     let asked_at = now();
-    let accepted = session.client.command(&api::update(service)).await?;
-    output::data(format!("{}\n", accepted.message).as_bytes())?;
+    let accepted = match service.filter(|_| retry) {
+        Some(name) => session.client.command_with_lookup(&api::plain(name, "retry")).await?,
+        None => session.client.command(&api::update(service)).await?,
+    };
+    say(&accepted)?;
     if !wait.wait {
         return Ok(exit::DONE);
     }
-    let progress = |status: &Status| {
-        let names = status.services.iter().map(|service| service.name.as_str());
+    let progress = |seen: &Seen| {
+        // Who asks for all does not mean those that are held.
+        let held = |state: UpdateState| service.is_none() && state == UpdateState::Held;
+        let services = seen.status.services.iter().filter(|found| !held(found.update.state));
+        let names = services.map(|found| found.name.as_str());
         let names: Vec<&str> = service.map_or_else(|| names.collect(), |name| vec![name]);
-        if names.is_empty() {
+        if seen.status.services.is_empty() {
             return Progress::Pending("the agent says nothing of any service yet".to_owned());
         }
-        wait::together(names.into_iter().map(|name| wait::update(status, name, asked_at)).collect())
+        wait::together(names.into_iter().map(|name| wait::update(seen, name, asked_at, retry)).collect())
     };
-    let code = until_done(session, wait.timeout, progress).await?;
-    if code != exit::DONE {
-        last_words(session, service).await;
+    until_done(session, wait.timeout, progress).await
+}
+
+/// Goes to the image that `path` names.
+pub(super) async fn target(session: &Session, service: &str, path: &str, wait: Wait) -> Result<u8, Ending> {
+    let accepted = session.client.command_with_lookup(path).await?;
+    say(&accepted)?;
+    if !wait.wait {
+        return Ok(exit::DONE);
     }
-    Ok(code)
+    let goal = accepted.target.ok_or_else(|| {
+        ClientError::Refused(Fault::new("digest_unknown", "the agent does not say which image it goes to"))
+    })?;
+    let mut wish = Wish { service: service.to_owned(), digest: goal.digest, at: goal.at, seen: false };
+    until_done(session, wait.timeout, move |seen| wish.progress(seen)).await
+}
+
+/// What is done as soon as it is taken.
+pub(super) async fn plain(session: &Session, service: &str, verb: &str) -> Result<u8, Ending> {
+    say(&session.client.command(&api::plain(service, verb)).await?)?;
+    Ok(exit::DONE)
+}
+
+pub(super) async fn stop(session: &Session, service: &str, wait: Wait) -> Result<u8, Ending> {
+    plain(session, service, "stop").await?;
+    match wait.wait {
+        false => Ok(exit::DONE),
+        true => until_done(session, wait.timeout, |seen| wait::stop(seen, service)).await,
+    }
+}
+
+pub(super) async fn start(session: &Session, service: &str, wait: Wait) -> Result<u8, Ending> {
+    let asked_at = now();
+    plain(session, service, "start").await?;
+    match wait.wait {
+        false => Ok(exit::DONE),
+        true => until_done(session, wait.timeout, |seen| wait::start(seen, service, asked_at)).await,
+    }
 }
 
 pub(super) async fn restart(session: &Session, service: &str, wait: Wait) -> Result<u8, Ending> {
     let status = session.client.status().await?;
     let before = status.services.into_iter().find(|found| found.name == service);
     let asked_at = now();
-    let accepted = session.client.command(&api::restart(service)).await?;
-    output::data(format!("{}\n", accepted.message).as_bytes())?;
+    say(&session.client.command(&api::restart(service)).await?)?;
     if !wait.wait {
         return Ok(exit::DONE);
     }
@@ -50,25 +96,33 @@ pub(super) async fn restart(session: &Session, service: &str, wait: Wait) -> Res
             format!("service {service} was not there before the restart; cannot tell when it is done");
         return Err(ClientError::Refused(Fault::new("service_unknown", message)).into());
     };
-    until_done(session, wait.timeout, |status| wait::restart(status, &before, asked_at)).await
+    until_done(session, wait.timeout, |seen| wait::restart(&seen.status, &before, asked_at)).await
+}
+
+fn say(accepted: &Accepted) -> Result<(), Ending> {
+    output::data(format!("{}\n", accepted.message).as_bytes())?;
+    Ok(())
 }
 
 /// Looks again and again until `progress` ends. An agent that is away for a while (it may be restarted) is waited for.
 async fn until_done(
     session: &Session,
     seconds: u64,
-    progress: impl Fn(&Status) -> Progress,
+    mut progress: impl FnMut(&Seen) -> Progress,
 ) -> Result<u8, Ending> {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
     let mut said = String::new();
     loop {
-        let pending = match session.client.status().await {
-            Ok(status) => match progress(&status) {
+        let pending = match look(session).await {
+            Ok(seen) => match progress(&seen) {
                 Progress::Done(text) => {
                     output::data(format!("{text}\n").as_bytes())?;
                     return Ok(exit::DONE);
                 }
-                Progress::Failed(text) => {
+                Progress::Failed { text, failed } => {
+                    if let Some(quarantined) = failed {
+                        output::note(&render_last_lines(&quarantined, output::page()));
+                    }
                     output::note(&text);
                     return Ok(exit::FAILED);
                 }
@@ -77,26 +131,21 @@ async fn until_done(
             Err(error) if error.is_unreachable() => node::fault::one_line(&error),
             Err(error) => return Err(error.into()),
         };
-        if pending != said {
+        if wait::gist(&pending) != wait::gist(&said) {
             output::note(&pending);
-            said = pending;
         }
+        said = pending;
         if tokio::time::Instant::now() >= deadline {
             let hint = "it may still happen: `agentctl explain` says what it waits for";
-            output::note(&format!("not done within {seconds} s: {said} (hint: {hint})"));
+            output::note(&format!("still under way, not done within {seconds} s: {said} (hint: {hint})"));
             return Ok(exit::FAILED);
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-/// What is known of the image that failed. The failure is already told; without this it is only told less well.
-async fn last_words(session: &Session, service: Option<&str>) {
-    let Ok(explanations) = session.client.explain(service).await else { return };
-    for explanation in explanations {
-        if let Some(last) = explanation.quarantined.iter().max_by_key(|quarantined| quarantined.at) {
-            let text = render_quarantined(last, output::page());
-            output::note(&format!("{}:\n{text}", explanation.service));
-        }
-    }
+async fn look(session: &Session) -> Result<Seen, ClientError> {
+    let status = session.client.status().await?;
+    let explanations = session.client.explain(None).await?;
+    Ok(Seen { status, explanations })
 }

@@ -13,6 +13,7 @@ pub mod wait;
 mod command;
 mod show;
 
+use crate::control::api;
 use crate::control::client::{Client, ClientError};
 use arguments::{Arguments, ConfigVerb, Verb};
 use clap::Parser;
@@ -79,14 +80,20 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
         Verb::Status { json, watch: true } => show::watch(&session, json).await,
         Verb::Explain { service, json } => show::explain(&session, service.as_deref(), json).await,
         Verb::Logs { service, follow, tail } => show::logs(&session, &service, tail, follow).await,
-        Verb::Update { to: Some(_), .. } => {
-            output::note(
-                "--to is not supported in this version (hint: push the image under the service's tag)",
-            );
-            Ok(exit::USAGE)
+        Verb::Update { service: Some(service), to: Some(to), retry, wait } => {
+            command::target(&session, &service, &api::target(&service, &to, retry), wait).await
         }
-        Verb::Update { service, to: None, wait } => command::update(&session, service.as_deref(), wait).await,
+        Verb::Update { service, retry, wait, .. } => {
+            command::update(&session, service.as_deref(), retry, wait).await
+        }
+        Verb::Rollback { service, to, wait } => {
+            command::target(&session, &service, &api::rollback(&service, to.as_deref()), wait).await
+        }
+        Verb::Hold { service } => command::plain(&session, &service, "hold").await,
+        Verb::Release { service } => command::plain(&session, &service, "release").await,
         Verb::Restart { service, wait } => command::restart(&session, &service, wait).await,
+        Verb::Stop { service, wait } => command::stop(&session, &service, wait).await,
+        Verb::Start { service, wait } => command::start(&session, &service, wait).await,
         Verb::Completions { shell } => show::completions(shell),
         Verb::Config { verb: ConfigVerb::Check { path } } => config::check(path.as_deref(), &session.paths),
         Verb::Config { verb: ConfigVerb::Show } => show::config(&session).await,

@@ -3,6 +3,7 @@
 use super::ServicePlan;
 use super::draft::Draft;
 use super::gate::{Judgement, judge};
+use super::remembered::remembered;
 use super::view::{View, run_of, runs};
 use super::wanted::{Named, named};
 use super::words::{self, short};
@@ -233,10 +234,10 @@ fn explanation(
         last_log_lines: entry.last_log_lines.clone(),
     });
     Explanation {
-        service: view.name().to_owned(),
         gate: words::gate(&view.wanted.settings, facts),
         reasons,
         quarantined: quarantined.collect(),
+        ..remembered(view)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole loop with its poller, in virtual time, on a simulated node.
 
 mod beside;
+mod verbs;
 
 use super::*;
 use crate::command::{Refused, Reply};
@@ -141,7 +142,7 @@ impl Agent {
     async fn ask(&self, command: impl FnOnce(Reply) -> Command) -> Result<String, Refused> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.unwrap();
-        answer.await.unwrap()
+        answer.await.unwrap().map(|taken| taken.message)
     }
 
     /// SIGKILL: nothing is wound down.

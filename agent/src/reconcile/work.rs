@@ -50,6 +50,10 @@ impl<E: Engine, R: Registry> Work<E, R> {
         Work { tools, slots: BTreeMap::new(), tasks: JoinSet::new(), room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
+    pub(super) fn tools(&self) -> &Tools<E, R> {
+        &self.tools
+    }
+
     /// As the plan sees it.
     pub(super) fn in_flight(&self) -> BTreeMap<String, InFlight> {
         let seen = self.slots.iter().map(|(service, slots)| {

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use node::config::settings::ImageVersion;
 use node::environment::Environment;
 use node::fault::with_hint;
 use node::imds;
@@ -218,12 +219,24 @@ async fn an_image_that_is_archived_or_not_listed_cannot_be_taken() {
 }
 
 #[tokio::test]
-async fn a_digest_names_itself_without_a_call() {
+async fn a_digest_is_looked_up_so_that_one_that_is_gone_is_known_before_the_pull() {
     let outside = Outside::start().await;
-    let pinned = image(ECR_HOST, ImageVersion::Digest(DIGEST.into()));
-    let resolved = outside.registries(&[]).await.resolve(&pinned).await.unwrap();
-    assert_eq!(resolved, Resolved { digest: DIGEST.into(), pushed_at: None, size_bytes: None });
-    assert!(outside.script.lock().unwrap().calls.is_empty());
+    let registries = outside.registries(&[]).await;
+    let pinned = |registry| image(registry, ImageVersion::Digest(DIGEST.into()));
+    let there = json!({"imageDetails": [{"imageDigest": DIGEST, "imageSizeInBytes": 4096}]});
+    let gone = json!({"__type": "ImageNotFoundException", "message": "no such image"});
+    outside.script.lock().unwrap().images.extend([(200, there), (400, gone)]);
+    let resolved = registries.resolve(&pinned(ECR_HOST)).await.unwrap();
+    assert_eq!(resolved, Resolved { digest: DIGEST.into(), pushed_at: None, size_bytes: Some(4096) });
+    let error = registries.resolve(&pinned(ECR_HOST)).await.unwrap_err();
+    assert_eq!(error.code, "image_not_found", "{error:?}");
+    registries.resolve(&pinned("docker.io")).await.unwrap();
+    let script = outside.script.lock().unwrap();
+    let asked = script.calls.iter().filter(|(operation, ..)| operation == "DescribeImages");
+    let ids: Vec<_> = asked.map(|(_, body, _)| body["imageIds"].clone()).collect();
+    assert_eq!(ids, [json!([{"imageDigest": DIGEST}]), json!([{"imageDigest": DIGEST}])]);
+    let path = format!("/v1.41/distribution/docker.io/team/app@{DIGEST}/json");
+    assert_eq!(script.inspected[0].0.replace("%40", "@").replace("%3A", ":"), path);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use crate::registry::{Login, Registry, RegistryError, Resolved};
 use crate::rules::Rules;
 use crate::snapshot::ImageState;
 use jiff::Timestamp;
-use node::config::settings::{self, ImageReference, Network, Strategy};
+use node::config::settings::{self, ImageReference, ImageVersion, Network, Strategy};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -89,7 +89,7 @@ impl Simulated {
         self.gates.ring();
     }
 
-    /// What `name:latest` names; `None` when the registry does not answer.
+    /// What `name` (for `name:latest`) or `name:tag` names; without a `latest` the registry does not answer.
     pub(crate) fn push(&self, name: &str, digest: Option<&str>) {
         let mut registry = self.registry.lock().unwrap();
         match digest {
@@ -238,14 +238,22 @@ fn firewall_error(operation: &str) -> FirewallError {
 
 impl Registry for Simulated {
     async fn resolve(&self, image: &ImageReference) -> Result<Resolved, RegistryError> {
+        if self.world().registry_hangs {
+            std::future::pending::<()>().await;
+        }
         let registry = self.registry.lock().unwrap();
-        match registry.get(&image.repository) {
+        let error = |code, message| Err(RegistryError { code, message, hint: Some("look at it".to_owned()) });
+        if !registry.contains_key(&image.repository) {
+            return error("registry_unreachable", format!("{} does not answer", image.registry));
+        }
+        let named = match &image.version {
+            ImageVersion::Tag(tag) if tag == "latest" => registry.get(&image.repository),
+            ImageVersion::Tag(tag) => registry.get(&format!("{}:{tag}", image.repository)),
+            ImageVersion::Digest(digest) => registry.values().find(|there| *there == digest),
+        };
+        match named {
             Some(digest) => Ok(Resolved { digest: digest.clone(), pushed_at: None, size_bytes: None }),
-            None => Err(RegistryError {
-                code: "registry_unreachable",
-                message: format!("{} does not answer", image.registry),
-                hint: Some("look at the network".to_owned()),
-            }),
+            None => error("image_not_found", format!("{image} is not in the registry")),
         }
     }
 

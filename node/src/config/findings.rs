@@ -41,6 +41,11 @@ impl Wrong {
         Wrong { hint: hint.or(self.hint), ..self }
     }
 
+    /// Message and hint, where there is no place in a file to point at.
+    pub(super) fn into_words(self) -> (String, Option<String>) {
+        (self.message, self.hint)
+    }
+
     /// The same with `what` in front of the message.
     pub(super) fn about(self, what: &str) -> Wrong {
         Wrong { message: format!("{what}: {}", self.message), ..self }

@@ -30,6 +30,7 @@ use findings::{Findings, Wrong};
 pub use mistake::{LoadError, Mistake, Mistakes};
 pub use settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
+pub use text::image::ReferenceError;
 
 /// One file of configuration.
 #[derive(Debug, Clone)]

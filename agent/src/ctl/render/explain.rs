@@ -1,9 +1,14 @@
 //! `agentctl explain` as text: why a service does what it does, until when, and what it will not try again.
 
 use super::status::update_state;
-use super::text::{Page, Tone, age, clean, duration, moment, short_digest, wrap};
-use crate::status::{Explanation, Quarantined, Service, Status};
+use super::text::{Page, Tone, age, clean, cut, duration, moment, short_digest, wrap};
+use crate::status::{Explanation, PastUpdateState, Quarantined, Service, Status};
 use jiff::Timestamp;
+
+/// Lines of a failed image that are shown beside a verdict; the explanation has all that were kept.
+const LAST_LINES: usize = 20;
+/// Columns that such a line is cut at, where the page is not wider.
+const LONGEST_LINE: usize = 160;
 
 /// All of `explanations`, with what `status` adds to them. Ends with a line break.
 pub fn render(explanations: &[Explanation], status: &Status, now: Timestamp, page: Page) -> String {
@@ -29,6 +34,7 @@ fn render_one(explanation: &Explanation, service: Option<&Service>, now: Timesta
         );
         text.push_str(&wrap(&format!("update: {word}; {checked}"), 2, page.width));
     }
+    text.push_str(&asked(explanation, now, page));
     for reason in &explanation.reasons {
         let until = reason.until.map_or_else(String::new, |until| {
             format!(" (until {}, in {})", moment(until), duration(until.duration_since(now)))
@@ -38,11 +44,86 @@ fn render_one(explanation: &Explanation, service: Option<&Service>, now: Timesta
     for quarantined in &explanation.quarantined {
         text.push_str(&render_quarantined(quarantined, page));
     }
+    text.push_str(&updates(explanation, page));
+    text
+}
+
+/// What persons asked of the service, and how to take it back.
+fn asked(explanation: &Explanation, now: Timestamp, page: Page) -> String {
+    let name = &explanation.service;
+    let mut text = String::new();
+    let mut say = |line: String| text.push_str(&wrap(&line, 2, page.width));
+    let since = |at| format!("since {} ({})", moment(at), age(at, now));
+    if let Some(target) = &explanation.target {
+        let digest = short_digest(&target.digest);
+        let named =
+            if target.named == target.digest { String::new() } else { format!(" ({})", target.named) };
+        say(format!("stays on {digest}{named} {}, until `agentctl update {name}`", since(target.at)));
+    }
+    if let Some(at) = explanation.held_since {
+        say(format!("held {}: no other image is taken until `agentctl release {name}`", since(at)));
+    }
+    if let Some(at) = explanation.stopped_since {
+        say(format!("stopped {}, until `agentctl start {name}`", since(at)));
+    }
+    text
+}
+
+/// The last updates, the newest first: what a person may want to go back to.
+fn updates(explanation: &Explanation, page: Page) -> String {
+    if explanation.updates.is_empty() {
+        return String::new();
+    }
+    let mut text = String::new();
+    if let Some(good) = &explanation.good {
+        let before = explanation
+            .previous
+            .as_ref()
+            .map(|previous| format!(", and {} before it", short_digest(previous)));
+        let line = format!("{} passed its gate last{}", short_digest(good), before.unwrap_or_default());
+        text.push_str(&wrap(&line, 2, page.width));
+    }
+    text.push_str(&wrap("last updates:", 2, page.width));
+    for update in explanation.updates.iter().rev() {
+        let end = match update.state {
+            PastUpdateState::UnderWay => "under way",
+            PastUpdateState::Passed => "passed",
+            PastUpdateState::Failed => "failed",
+            PastUpdateState::Overtaken => "overtaken",
+        };
+        let digest = short_digest(&update.digest);
+        let what = match &update.from {
+            Some(from) if *from == update.digest => format!("{digest} with other settings"),
+            Some(from) => format!("{} -> {digest}", short_digest(from)),
+            None => format!("{digest}, the first"),
+        };
+        let took = update.ended.map_or_else(String::new, |ended| {
+            format!(" after {}", duration(ended.duration_since(update.began)))
+        });
+        let cause = update.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));
+        let line = format!("{} {end}{took}: {what}{cause}", moment(update.began));
+        text.push_str(&wrap(&line, 4, page.width));
+    }
+    text
+}
+
+/// The end of what a failed image wrote, short enough for an output that is cut at some thousand characters, as that of
+/// Systems Manager.
+pub fn render_last_lines(quarantined: &Quarantined, page: Page) -> String {
+    let lines = &quarantined.last_log_lines;
+    let skipped = lines.len().saturating_sub(LAST_LINES);
+    let mut text = match lines.len() {
+        0 => format!("{} wrote nothing\n", short_digest(&quarantined.digest)),
+        _ => format!("the last lines of {}:\n", short_digest(&quarantined.digest)),
+    };
+    for line in lines.iter().skip(skipped) {
+        text.push_str(&format!("  | {}\n", cut(&clean(line), page.width.max(LONGEST_LINE))));
+    }
     text
 }
 
 /// What failed and the last that was heard of it.
-pub fn render_quarantined(quarantined: &Quarantined, page: Page) -> String {
+fn render_quarantined(quarantined: &Quarantined, page: Page) -> String {
     let digest = short_digest(&quarantined.digest);
     let line = format!("never again {digest}, failed at {}: {}", moment(quarantined.at), quarantined.cause);
     let mut text = wrap(&line, 2, page.width);

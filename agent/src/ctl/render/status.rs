@@ -90,12 +90,27 @@ fn services(status: &Status, page: Page) -> String {
     for (service, line) in services.iter().zip(lines) {
         text.push_str(&line);
         text.push('\n');
+        text.push_str(&on_purpose(service, page));
         // What is said above as a problem is not said again.
         let said =
             |reason: &&String| status.problems.iter().any(|problem| problem.message.ends_with(*reason));
         if let Some(reason) = service.update.reason.as_ref().filter(|reason| !said(reason)) {
             text.push_str(&wrap(&format!("update: {reason}"), 4, page.width));
         }
+    }
+    text
+}
+
+/// What a person asked for is no fault, and says how it is taken back.
+fn on_purpose(service: &Service, page: Page) -> String {
+    let name = &service.name;
+    let mut text = String::new();
+    if service.state == ServiceState::Stopped {
+        text.push_str(&wrap(&format!("stopped on purpose, until `agentctl start {name}`"), 4, page.width));
+    }
+    // Where there is a reason, it says the same and since when.
+    if service.update.state == UpdateState::Held && service.update.reason.is_none() {
+        text.push_str(&wrap(&format!("held on this image, until `agentctl release {name}`"), 4, page.width));
     }
     text
 }

@@ -138,7 +138,39 @@ fn explanations() -> Vec<Explanation> {
                 "  ImproperlyConfigured: \x07SECRET_KEY".to_owned(),
             ],
         }],
+        ..Explanation::default()
     }]
+}
+
+/// A service that persons and updates have left their traces on.
+fn with_history() -> Explanation {
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let update = |(digit, from): (&str, Option<&str>), began, state| PastUpdate {
+        digest: digest(digit),
+        from: from.map(digest),
+        began: ago(began),
+        ended: (state != PastUpdateState::UnderWay).then(|| ago(began - 75)),
+        state,
+        cause: None,
+    };
+    let mut failed = update(("c", Some("b")), 7200, PastUpdateState::Failed);
+    failed.cause = Some("its health check fails: GET /api/health/ answered 500".to_owned());
+    Explanation {
+        good: Some(digest("b")),
+        previous: Some(digest("a")),
+        target: Some(Target { digest: digest("a"), named: "2026-02-14".to_owned(), at: ago(1800) }),
+        held_since: Some(ago(600)),
+        stopped_since: Some(ago(42)),
+        updates: vec![
+            update(("a", None), 90_000, PastUpdateState::Passed),
+            update(("b", Some("a")), 86_000, PastUpdateState::Passed),
+            update(("b", Some("b")), 10_000, PastUpdateState::Overtaken),
+            failed,
+            update(("a", Some("b")), 1800, PastUpdateState::UnderWay),
+        ],
+        quarantined: Vec::new(),
+        ..explanations().remove(0)
+    }
 }
 
 fn assert_golden(name: &str, text: &str, expected: &str) {
@@ -184,6 +216,46 @@ fn a_node_of_which_nothing_is_known_yet() {
 fn an_explanation_gives_reasons_times_and_the_last_words_of_what_failed() {
     let text = explain::render(&explanations(), &ready(), now(), PLAIN);
     assert_golden("explain", &text, include_str!("golden/explain.txt"));
+}
+
+#[test]
+fn an_explanation_gives_the_last_updates_and_what_persons_asked_for() {
+    let text = explain::render(&[with_history()], &ready(), now(), PLAIN);
+    assert_golden("history", &text, include_str!("golden/history.txt"));
+}
+
+#[test]
+fn an_explanation_of_an_older_agent_is_read_without_a_history() {
+    let older = r#"{"service":"api","gate":"stayed up for 10s","reasons":[],"quarantined":[]}"#;
+    let explanation: Explanation = serde_json::from_str(older).unwrap();
+    let expected = Explanation {
+        service: "api".to_owned(),
+        gate: "stayed up for 10s".to_owned(),
+        ..Explanation::default()
+    };
+    assert_eq!(explanation, expected);
+}
+
+#[test]
+fn held_and_stopped_services_say_how_that_is_taken_back() {
+    let mut status = ready();
+    let api = &mut status.services[0];
+    (api.state, api.health, api.container_id) = (ServiceState::Stopped, HealthState::None, None);
+    status.services[1].update.state = UpdateState::Held;
+    assert_golden("on_purpose", &render(&status, None, now(), PLAIN), include_str!("golden/on_purpose.txt"));
+}
+
+#[test]
+fn last_lines_beside_a_verdict_are_few_and_cut() {
+    let mut failed = explanations().remove(0).quarantined.remove(0);
+    failed.last_log_lines = (0..50).map(|line| format!("{line} \x1b[31m{}", "x".repeat(500))).collect();
+    let text = explain::render_last_lines(&failed, PLAIN);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (21, "the last lines of ffffffffffff:"));
+    assert!(lines[1].starts_with("  | 30 xxx") && lines[20].starts_with("  | 49 xxx"), "{text}");
+    assert!(text.len() < 4000, "{}", text.len());
+    failed.last_log_lines.clear();
+    assert_eq!(explain::render_last_lines(&failed, PLAIN), "ffffffffffff wrote nothing\n");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 use crate::config::findings::Wrong;
 use crate::config::settings::{ImageReference, ImageVersion};
+use crate::fault::Hint;
+use std::str::FromStr;
 
 /// What short names are completed with.
 const DOCKER_HUB: &str = "docker.io";
@@ -41,6 +43,32 @@ pub(in crate::config) fn reference(text: &str) -> Result<ImageReference, Wrong> 
         None => ImageVersion::Tag(tag.unwrap_or("latest").to_owned()),
     };
     Ok(ImageReference { registry, repository, version })
+}
+
+/// A text that is no reference to an image: which, why, and what to write instead where that is known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ReferenceError {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Hint for ReferenceError {
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
+/// As in node.toml, for what a person writes elsewhere.
+impl FromStr for ImageReference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<ImageReference, ReferenceError> {
+        reference(text).map_err(|wrong| {
+            let (message, hint) = wrong.into_words();
+            ReferenceError { message, hint }
+        })
+    }
 }
 
 fn split_registry(name: &str) -> (String, String) {
@@ -202,5 +230,7 @@ mod tests {
         )
         .hint("write it in lower case: host.example/app:V1");
         assert_eq!(wrong, wanted);
+        let error = "host.example/App:V1".parse::<ImageReference>().unwrap_err();
+        assert_eq!(error.hint().as_deref(), Some("write it in lower case: host.example/app:V1"));
     }
 }
