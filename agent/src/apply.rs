@@ -18,9 +18,13 @@ use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Lines of a failed container that are kept.
 const LAST_LOG_LINES: usize = 50;
+
+/// For an answer of a service's own `before` or `after` command.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Answers of the engine for which the image or its specification is to blame, so that an update to it is given up.
 /// Everything else (full disk, missing mount, throttled registry) would befall any version.
@@ -56,6 +60,13 @@ pub enum ApplyError {
     Engine {
         /// For which service.
         service: String,
+        /// Why.
+        #[source]
+        source: EngineError,
+    },
+    /// The engine did not remove an image.
+    #[error("images that no service needs")]
+    Images {
         /// Why.
         #[source]
         source: EngineError,
@@ -120,7 +131,7 @@ impl ApplyError {
     /// Stable code for `problems[]`.
     pub fn code(&self) -> &'static str {
         match self {
-            ApplyError::Engine { source, .. } => source.code(),
+            ApplyError::Engine { source, .. } | ApplyError::Images { source } => source.code(),
             ApplyError::Login { source, .. } => source.code,
             ApplyError::Secret { .. } => "secret_unreadable",
             ApplyError::SecretMissing { .. } => "secret_missing",
@@ -148,7 +159,7 @@ impl ApplyError {
 impl Hint for ApplyError {
     fn hint(&self) -> Option<String> {
         match self {
-            ApplyError::Engine { source, .. } => source.hint(),
+            ApplyError::Engine { source, .. } | ApplyError::Images { source } => source.hint(),
             ApplyError::Login { source, .. } => source.hint(),
             ApplyError::Secret { .. } | ApplyError::Unwanted { .. } => None,
             ApplyError::SecretMissing { .. } => {
@@ -184,7 +195,16 @@ pub async fn apply<E: Engine, R: Registry>(
             engine.stop(container_id, *timeout).await.map_err(failed)?;
         }
         Action::Remove { container_id } => engine.remove(container_id).await.map_err(failed)?,
+        Action::RemoveImage { name } => {
+            engine.remove_image(name).await.map_err(|source| ApplyError::Images { source })?;
+        }
         Action::RecordGood { .. } => {}
+        Action::AskBefore { container_id, .. } => {
+            return ask(tools, service()?, container_id, |update| &update.before).await;
+        }
+        Action::AskAfter { run } => {
+            return ask(tools, service()?, &run.container_id, |update| &update.after).await;
+        }
         Action::Quarantine { container_id, .. } => {
             let Some(container_id) = container_id else { return Ok(Outcome::Done) };
             // Without its last lines a failure is still a failure.
@@ -193,6 +213,19 @@ pub async fn apply<E: Engine, R: Registry>(
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Runs one of the service's own commands in its container.
+async fn ask<E: Engine, R: Registry>(
+    tools: &Tools<E, R>,
+    service: &Service,
+    container_id: &str,
+    command: impl Fn(&settings::Update) -> &Vec<String>,
+) -> Result<Outcome, ApplyError> {
+    let command = command(&service.settings.update);
+    let answered = tools.engine.exec(container_id, command, ANSWER_DEADLINE).await;
+    let answered = answered.map_err(|source| ApplyError::Engine { service: service.name.clone(), source })?;
+    Ok(Outcome::Answered { code: answered.code, output: answered.output })
 }
 
 async fn pull<E: Engine, R: Registry>(

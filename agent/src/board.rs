@@ -39,6 +39,7 @@ struct Parts {
     secrets: Vec<Secret>,
     logs: Logs,
     problems: BTreeMap<Owner, Vec<Problem>>,
+    draining: bool,
 }
 
 /// Codes of problems that may stand before the first pass ends, and keep it from ending.
@@ -65,6 +66,7 @@ impl Board {
             secrets: Vec::new(),
             logs: Logs::default(),
             problems: BTreeMap::new(),
+            draining: false,
         };
         Board { parts: Arc::new(watch::Sender::new(parts)) }
     }
@@ -128,6 +130,11 @@ impl Board {
         });
     }
 
+    /// The machine goes down: from now on the node is being emptied, whatever else is found.
+    pub fn drain(&self, now: Timestamp) {
+        self.change(now, |parts| parts.draining = true);
+    }
+
     /// Whether the agent has seen what there is to see for now: one pass was published, or what keeps it from one.
     pub fn first_look_is_over(&self) -> bool {
         let parts = self.parts.borrow();
@@ -182,6 +189,7 @@ impl Board {
 fn node_state(parts: &Parts) -> NodeState {
     let problems = parts.problems.values().flatten().any(crate::status::degrades);
     match &parts.services {
+        _ if parts.draining => NodeState::Draining,
         _ if problems => NodeState::Degraded,
         None => NodeState::Starting,
         Some(services) => crate::status::state_of(services),

@@ -18,6 +18,8 @@ use std::path::Path;
 pub struct Desired {
     /// What a service depends on comes before it.
     pub services: Vec<Service>,
+    /// What becomes of images that no service needs.
+    pub images: settings::Images,
 }
 
 /// One service that should run.
@@ -78,7 +80,7 @@ impl Desired {
                 obstacles: obstacles(service, settings, volumes, secrets),
             })
             .collect();
-        Desired { services }
+        Desired { services, images: settings.images.clone() }
     }
 
     /// The service of that name.

@@ -5,11 +5,13 @@
 
 pub mod memory;
 pub mod store;
+mod updates;
 
 use jiff::Timestamp;
 pub use memory::Memory;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use updates::{Update, UpdateEnd};
 
 /// Quarantine entries kept for one service; the oldest go first.
 const QUARANTINE_LIMIT: usize = 20;
@@ -108,34 +110,36 @@ pub struct Seen {
     pub at: Timestamp,
 }
 
-/// One update, or the attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Update {
-    /// To what.
-    pub version: Version,
-    /// From what; absent for the first one of a service.
-    #[serde(default)]
-    pub from: Option<Version>,
-    /// When its container was to be made.
-    pub began: Timestamp,
-    /// When it was decided; absent while it is under way.
-    #[serde(default)]
-    pub ended: Option<Timestamp>,
-    /// How it went; absent while it is under way.
-    #[serde(default)]
-    pub end: Option<UpdateEnd>,
+/// Something to be remembered for good that is found out while planning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The reference names that digest now.
+    Seen(Seen),
+    /// What a person asked for was asked instead of a reference that node.toml no longer names.
+    TargetOver,
+    /// An update that nobody saw end has ended.
+    UpdateOver {
+        /// To what it was.
+        version: Version,
+        /// What is found of it.
+        end: UpdateEnd,
+        /// When that was found.
+        at: Timestamp,
+    },
 }
 
-/// How an update went.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpdateEnd {
-    /// It passed its gate.
-    Passed,
-    /// It did not, and why; one line.
-    Failed(String),
-    /// Something newer was wanted before.
-    Overtaken,
+/// The same of an image that we pulled, as `registry/repository@digest`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageNote {
+    /// A service needs it.
+    Needed {
+        /// Which.
+        name: String,
+        /// When that was found.
+        at: Timestamp,
+    },
+    /// The engine does not have it any more.
+    Gone(String),
 }
 
 /// A version that failed its gate.
@@ -215,6 +219,24 @@ impl Record {
         let excess = self.quarantine.len().saturating_sub(QUARANTINE_LIMIT);
         self.quarantine.drain(..excess);
     }
+
+    /// The digest may be tried again, with whatever spec. Returns whether it was barred.
+    pub fn lift(&mut self, digest: &str) -> bool {
+        let before = self.quarantine.len();
+        self.quarantine.retain(|entry| entry.digest != digest);
+        self.quarantine.len() != before
+    }
+
+    /// Takes over what a plan has found out. Returns whether anything changed.
+    pub fn note(&mut self, note: &Note) -> bool {
+        let before = self.clone();
+        match note {
+            Note::Seen(seen) => self.seen = Some(seen.clone()),
+            Note::TargetOver => self.target = None,
+            Note::UpdateOver { version, end, at } => self.end_update(version, end.clone(), *at),
+        }
+        *self != before
+    }
 }
 
 static NEW_RECORD: Record = Record::NEW;
@@ -223,6 +245,14 @@ impl Durable {
     /// What is remembered of the service.
     pub fn record(&self, service: &str) -> &Record {
         self.services.get(service).unwrap_or(&NEW_RECORD)
+    }
+
+    /// Takes over what a plan has found out of an image. Returns whether anything changed.
+    pub fn note_image(&mut self, note: &ImageNote) -> bool {
+        match note {
+            ImageNote::Needed { name, at } => self.images.insert(name.clone(), *at) != Some(*at),
+            ImageNote::Gone(name) => self.images.remove(name).is_some(),
+        }
     }
 
     /// To change what is remembered of the service.
@@ -269,6 +299,20 @@ mod tests {
         record.record_good(&version("two", "b"), "image:latest".to_owned());
         assert_eq!(record.previous, Some(version("one", "a")));
         assert!(record.barred(&version("two", "b")).is_none());
+    }
+
+    #[test]
+    fn a_person_lifts_the_bar_from_a_digest_with_every_spec() {
+        let mut record = good("one", "a");
+        record.record_bad(&version("two", "a"), "exited".to_owned(), Vec::new(), Timestamp::UNIX_EPOCH);
+        record.record_bad(&version("two", "b"), "exited".to_owned(), Vec::new(), Timestamp::UNIX_EPOCH);
+        record.record_bad(&version("three", "a"), "exited".to_owned(), Vec::new(), Timestamp::UNIX_EPOCH);
+        assert!(record.lift("two"));
+        assert!(
+            record.barred(&version("two", "a")).is_none() && record.barred(&version("two", "b")).is_none()
+        );
+        assert!(record.barred(&version("three", "a")).is_some());
+        assert!(!record.lift("two"));
     }
 
     #[test]

@@ -13,6 +13,9 @@
 mod beside;
 mod draft;
 mod gate;
+mod hooks;
+mod images;
+mod policy;
 mod remembered;
 mod removed;
 mod report;
@@ -20,6 +23,7 @@ mod restart;
 mod rules;
 mod service;
 mod steps;
+pub mod stopping;
 mod view;
 mod wanted;
 mod words;
@@ -29,15 +33,19 @@ mod tests;
 
 use crate::desired::Desired;
 use crate::history::memory::{Run, StepKey, StepKind, StopCause};
-use crate::history::{History, Version};
+use crate::history::{History, Note, Version};
 use crate::rules::Rules;
 use crate::snapshot::{EngineView, Observed};
 use crate::status::{self, Explanation};
+pub use images::Reclaim;
 use jiff::Timestamp;
 use node::config::settings::{ImageReference, ImageVersion};
 use node::problem::Problem;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// Under which name work for the node as a whole is known; no service can have it.
+pub const NODE: &str = "";
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +56,8 @@ pub struct Plan {
     pub removals: Vec<Removal>,
     /// What the firewall should do; `None` leaves it alone, because the engine or the firewall is silent.
     pub rules: Option<Rules>,
+    /// What becomes of images.
+    pub reclaim: Reclaim,
     /// Of the node as a whole; those of a service are with it.
     pub problems: Vec<Problem>,
     /// When to plan again even if nothing happens.
@@ -77,6 +87,8 @@ pub struct ServicePlan {
     pub routed: Option<String>,
     /// Containers that run on until their clients are gone, and since when; to be remembered.
     pub draining: BTreeMap<String, Timestamp>,
+    /// To be remembered for good, whatever becomes of the steps.
+    pub notes: Vec<Note>,
 }
 
 /// What to do next for a service that is no longer wanted.
@@ -151,6 +163,23 @@ pub enum Action {
         /// Where the lines are, if it got that far.
         container_id: Option<String>,
     },
+    /// Run the service's `before` command in the container that is to be replaced.
+    AskBefore {
+        /// In which.
+        container_id: String,
+        /// What is to take its place.
+        digest: String,
+    },
+    /// Run the service's `after` command in the new container.
+    AskAfter {
+        /// In which, and in which of its runs.
+        run: Run,
+    },
+    /// Remove an image from the engine's store.
+    RemoveImage {
+        /// `registry/repository@digest`, or as the engine calls it.
+        name: String,
+    },
 }
 
 impl Action {
@@ -162,6 +191,9 @@ impl Action {
             Action::Start { version, .. } => (StepKind::Start, version_subject(version)),
             Action::Stop { container_id, .. } => (StepKind::Stop, container_id.clone()),
             Action::Remove { container_id } => (StepKind::Remove, container_id.clone()),
+            Action::AskBefore { digest, .. } => (StepKind::Before, digest.clone()),
+            Action::RemoveImage { name } => (StepKind::RemoveImage, name.clone()),
+            Action::AskAfter { run } => (StepKind::After, run.container_id.clone()),
             Action::RecordGood { .. } | Action::Quarantine { .. } => return None,
         };
         Some(StepKey { kind, subject })
@@ -177,9 +209,12 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Time
     let mut others = Others { serves: BTreeMap::new(), pulls: pulls(desired, observed) };
     let mut services = Vec::new();
     let mut wakes = Vec::new();
+    let mut lacks = Vec::new();
     for wanted in &desired.services {
         let view = view::View::new(wanted, observed, history, &others, now);
-        let (planned, wake_at) = service::plan(&view);
+        let (mut planned, wake_at) = service::plan(&view);
+        let lack = images::admit((desired, observed), wanted, &mut planned, now);
+        lacks.extend(lack.map(|lack| (wanted.name.clone(), lack)));
         others.serves.insert(wanted.name.as_str(), planned.serves);
         if let Some(Step { action: Action::Pull { digest }, .. }) = &planned.pull {
             others.pulls.insert(wanted.settings.image.pinned(digest), wanted.name.as_str());
@@ -190,8 +225,12 @@ pub fn plan(desired: &Desired, observed: &Observed, history: &History, now: Time
     let (removals, wake_at) = removed::plan(desired, observed, history, now);
     wakes.extend(wake_at);
     let rules = rules::rules(desired, observed, (&services, &removals));
-    let problems = engine_problem(observed).into_iter().collect();
-    Plan { services, removals, rules, problems, wake_at: wakes.into_iter().min() }
+    let reclaim = images::plan((desired, observed), &services, &lacks, history, now);
+    let makes_room = reclaim.step.is_some() || observed.in_flight.contains_key(NODE);
+    let lacks = lacks.iter().filter(|_| !makes_room);
+    let lacks = lacks.map(|(service, lack)| images::problem(service, lack, now));
+    let problems = engine_problem(observed).into_iter().chain(lacks).collect();
+    Plan { services, removals, rules, reclaim, problems, wake_at: wakes.into_iter().min() }
 }
 
 /// What a service has to know of the others.
@@ -244,7 +283,8 @@ pub fn images_of_interest(
             .and_then(|known| known.answer.as_ref());
         let good = history.durable.record(&service.name).good.as_ref();
         let made = containers.iter().filter(|container| container.service == service.name);
-        let digests = answer.map(|answer| &answer.digest).into_iter();
+        let target = history.durable.record(&service.name).target.as_ref().map(|target| &target.digest);
+        let digests = answer.map(|answer| &answer.digest).into_iter().chain(target);
         let digests =
             digests.chain(good.map(|good| &good.digest)).chain(made.map(|container| &container.digest));
         images.extend(digests.map(|digest| (image.clone(), digest.clone())));

@@ -4,14 +4,17 @@
 use crate::board::Board;
 use crate::heartbeat::Heartbeat;
 use crate::host::systemd::{self, Message};
-use crate::status::{NodeState, ServiceState, Status};
+use crate::status::{Logs, NodeState, ServiceState, Status};
 use node::fault::one_line;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Between two writes of the last status, at least.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same where nothing but the counters of the log shipper has moved, which they do all the time.
+const COUNTERS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Follows the board until `shutdown`. READY is told once, after the first look.
 pub async fn follow(board: Board, last_status: PathBuf, shutdown: CancellationToken) {
@@ -37,7 +40,8 @@ pub async fn follow(board: Board, last_status: PathBuf, shutdown: CancellationTo
 struct Told {
     ready: bool,
     line: String,
-    status: Option<Status>,
+    /// As written last, and when.
+    written: Option<(Status, Instant)>,
     write_failed: bool,
 }
 
@@ -54,11 +58,16 @@ impl Told {
             self.ready = true;
             systemd::notify(&Message::Ready);
         }
-        if self.status.as_ref() != Some(&status) {
+        if self.written.as_ref().is_none_or(|(before, at)| worth_writing(before, &status, at.elapsed())) {
             write(&status, last_status, &mut self.write_failed);
-            self.status = Some(status);
+            self.written = Some((status, Instant::now()));
         }
     }
+}
+
+fn worth_writing(before: &Status, now: &Status, age: Duration) -> bool {
+    let but_for_counters = |status: &Status| Status { logs: Logs::default(), ..status.clone() };
+    before != now && (age >= COUNTERS_PAUSE || but_for_counters(before) != but_for_counters(now))
 }
 
 fn write(status: &Status, path: &Path, failed: &mut bool) {

@@ -5,13 +5,16 @@
 //! input wins at the next pass. A pass does not fail: what went wrong is a problem on the board.
 //! What always holds: for one service at most one pull and one step are under way; the history is on disk, if it can
 //! be written at all, before the step that relies on it.
-//! Not its job: deciding, which [`crate::plan`] does, and restarting anything when the agent itself stops: containers
-//! run on.
+//! When the agent stops, containers run on; when the machine goes down, they are stopped first ([`drain`]).
+//! Not its job: deciding, which [`crate::plan`] does.
 
 mod commands;
+mod drain;
 mod gates;
 mod lookups;
 mod observe;
+mod publish;
+mod room;
 mod routing;
 mod wishes;
 mod work;
@@ -19,7 +22,7 @@ mod work;
 pub use gates::Gates;
 
 use crate::apply::Tools;
-use crate::board::{Board, Owner};
+use crate::board::Board;
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::desired::Desired;
@@ -31,14 +34,13 @@ use crate::history::memory::{Memory, Run};
 use crate::history::store::{Store, StoreError};
 use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
-use crate::plan::{Action, Plan, plan};
+use crate::plan::{self, Action, NODE, Plan};
 use crate::registry::Registry;
 use crate::snapshot::{EngineView, Observed};
-use crate::status::{Explanation, Service};
 use crate::updates::{Ask, Candidates};
 use jiff::Timestamp;
 use node::config::settings::{Health, Network};
-use node::problem::Problem;
+use publish::Published;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -80,6 +82,8 @@ pub struct Inputs {
     pub clock: Clock,
     /// Ends the loop; containers run on.
     pub shutdown: CancellationToken,
+    /// The machine goes down: ends the loop when all services are stopped.
+    pub drain: CancellationToken,
 }
 
 /// Runs until shutdown.
@@ -87,13 +91,14 @@ pub async fn run<E: Engine, R: Registry, G: Gates, F: Firewall>(
     outside: Outside<E, R, G, F>,
     inputs: Inputs,
 ) {
-    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown } = inputs;
+    let Inputs { desired, candidates, commands, asks, board, heartbeat, clock, shutdown, drain } = inputs;
     let (durable, damage) = outside.history.load();
     if let Some(error) = &damage {
         tracing::warn!("{}", node::fault::with_hint(error));
     }
     let reconciler = Reconciler {
         observer: observe::Observer::new(Arc::clone(&outside.tools.engine)),
+        room: room::Room::new(Arc::clone(&outside.tools.engine)),
         work: work::Work::new(outside.tools),
         routing: routing::Routing::new(outside.firewall, Arc::clone(&clock)),
         lookups: lookups::Lookups::default(),
@@ -109,18 +114,21 @@ pub async fn run<E: Engine, R: Registry, G: Gates, F: Firewall>(
         published: None,
         containers: Vec::new(),
     };
-    reconciler.run(Channels { desired, candidates, commands }, shutdown).await;
+    reconciler.run(Channels { desired, candidates, commands, shutdown, drain }).await;
 }
 
 struct Channels {
     desired: watch::Receiver<Desired>,
     candidates: watch::Receiver<Candidates>,
     commands: mpsc::Receiver<Command>,
+    shutdown: CancellationToken,
+    drain: CancellationToken,
 }
 
 /// Why the loop woke.
 enum Wake {
     Shutdown,
+    Drain,
     /// Something to observe: engine, gates, registry, configuration, time.
     Look,
     /// Others may have changed the firewall.
@@ -132,6 +140,7 @@ enum Wake {
 
 struct Reconciler<E, R, G, F> {
     observer: observe::Observer<E>,
+    room: room::Room<E>,
     work: work::Work<E, R>,
     routing: routing::Routing<F>,
     /// On behalf of commands that name an image.
@@ -157,34 +166,18 @@ enum Unsaved {
     Failed(StoreError),
 }
 
-/// What was published last: the board wakes its readers at every change, so nothing is published twice.
-#[derive(Clone)]
-struct Published {
-    services: Vec<Service>,
-    explanations: Vec<Explanation>,
-    containers: Vec<Container>,
-    problems: Vec<Problem>,
-}
-
-impl Published {
-    /// But for the beginning of problems, of which the board keeps the first.
-    fn same(&self, other: &Published) -> bool {
-        let text = |problem: &Problem| (problem.code.clone(), problem.message.clone(), problem.hint.clone());
-        self.services == other.services
-            && self.explanations == other.explanations
-            && self.containers == other.containers
-            && self.problems.iter().map(text).eq(other.problems.iter().map(text))
-    }
-}
-
 impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
-    async fn run(mut self, mut channels: Channels, shutdown: CancellationToken) {
+    async fn run(mut self, mut channels: Channels) {
         loop {
             let desired = channels.desired.borrow_and_update().clone();
             let candidates = channels.candidates.borrow_and_update().clone();
             let wait = self.pass(&desired, &candidates).await;
-            match self.next(&mut channels, &shutdown, wait).await {
+            match self.next(&mut channels, wait).await {
                 Wake::Shutdown => break,
+                Wake::Drain => {
+                    self.drain(&desired, channels).await;
+                    break;
+                }
                 Wake::Look => {}
                 Wake::Firewall => self.routing.forget(),
                 Wake::Command(command) => self.command(command, &desired).await,
@@ -197,21 +190,23 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
     }
 
     /// Waits for the next thing that matters, `wait` at most.
-    async fn next(&mut self, channels: &mut Channels, shutdown: &CancellationToken, wait: Duration) -> Wake {
+    async fn next(&mut self, channels: &mut Channels, wait: Duration) -> Wake {
         tokio::select! {
             // Shutdown first, then results: they make room for the next step.
             biased;
             // Nothing is consumed by a wait that is given up.
-            () = shutdown.cancelled() => Wake::Shutdown,
+            () = channels.shutdown.cancelled() => Wake::Shutdown,
+            () = channels.drain.cancelled() => Wake::Drain,
             // Takes a finished task only by returning it.
             finished = self.work.next() => Wake::Finished(finished),
             // Takes a message only by returning it.
             Some(command) = channels.commands.recv() => Wake::Command(command),
             // Takes an answer only by returning it.
             found = self.lookups.next() => Wake::Found(found),
-            // These five keep what happened until they return for it; the pass reads the newest state anyway.
+            // These six keep what happened until they return for it; the pass reads the newest state anyway.
             () = self.observer.changed() => Wake::Look,
             () = self.gates.changed() => Wake::Look,
+            () = self.room.changed() => Wake::Look,
             () = self.routing.changed() => Wake::Firewall,
             Ok(()) = channels.desired.changed() => Wake::Look,
             Ok(()) = channels.candidates.changed() => Wake::Look,
@@ -228,9 +223,12 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
             self.gates.watch(&watched(desired, containers));
             self.containers.clone_from(containers);
         }
+        if matches!(seen.engine, EngineView::Up { .. }) {
+            self.room.look().await;
+        }
         let memory = &self.history.memory;
         let connections = self.routing.connections(memory, desired, &self.containers).await;
-        let observed = Observed {
+        let mut observed = Observed {
             engine: seen.engine,
             images: seen.images,
             candidates: candidates.clone(),
@@ -239,12 +237,19 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
             rules: self.routing.look().await,
             bridges: seen.bridges,
             connections,
-            disk: None,
+            disk: self.room.disk(),
+            store: self.room.store(),
         };
         // Read after observing, so that nothing observed lies in the future.
         let now = (self.clock)();
-        let plan = plan(desired, &observed, &self.history, now);
-        outcome::remember(&mut self.history, &plan, &observed);
+        let mut plan = plan::plan(desired, &observed, &self.history, now);
+        if self.room.asked(&plan.reclaim).await {
+            observed.disk = self.room.disk();
+            plan = plan::plan(desired, &observed, &self.history, now);
+        }
+        if outcome::remember(&mut self.history, &plan, &observed) {
+            self.unsaved.get_or_insert(Unsaved::NotTried);
+        }
         // Before any step: an address that was given back may be that of the next container that is started.
         let rerouted = match &plan.rules {
             Some(rules) => self.routing.put(rules).await,
@@ -267,9 +272,10 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
         let removals = plan.removals.iter();
         let removals =
             removals.flat_map(|removal| removal.step.iter().map(|step| (removal.service.as_str(), step)));
+        let images = plan.reclaim.step.iter().map(|step| (NODE, step));
         let mut decided_again = false;
         let mut ready = Vec::new();
-        for (name, step) in steps.chain(removals) {
+        for (name, step) in steps.chain(removals).chain(images) {
             let wanted = desired.service(name);
             tracing::info!("{name}: {}", step.reason);
             if let Action::RecordGood { .. } = step.action {
@@ -278,7 +284,7 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
                 self.unsaved.get_or_insert(Unsaved::NotTried);
                 continue;
             }
-            if outcome::begun(&mut self.history, name, wanted, &step.action) {
+            if outcome::begun(&mut self.history, (name, wanted), &step.action, now) {
                 self.unsaved.get_or_insert(Unsaved::NotTried);
             }
             ready.push((name, wanted, &step.action));
@@ -295,8 +301,11 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
     fn finished(&mut self, finished: work::Finished, desired: &Desired) {
         let work::Finished { service, action, result } = finished;
         let now = (self.clock)();
-        if matches!(action, Action::Pull { .. } | Action::Create { .. }) {
+        if matches!(action, Action::Pull { .. } | Action::Create { .. } | Action::RemoveImage { .. }) {
             self.observer.forget_images();
+        }
+        if matches!(action, Action::Pull { .. } | Action::RemoveImage { .. }) {
+            self.room.forget();
         }
         match result {
             Ok(outcome) => {
@@ -330,39 +339,6 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
                 self.unsaved = Some(Unsaved::NotTried);
             }
         }
-    }
-
-    fn publish(&mut self, plan: &Plan, desired: &Desired, now: Timestamp) {
-        let mut services: Vec<_> = plan.services.iter().map(|planned| planned.status.clone()).collect();
-        services.sort_by(|a, b| a.name.cmp(&b.name));
-        let explanations: Vec<_> = plan.services.iter().map(|planned| planned.explanation.clone()).collect();
-        let of_services = plan.services.iter().flat_map(|planned| planned.problems.iter());
-        let problems =
-            plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
-        let problems = problems.chain(self.routing.problem());
-        let problems: Vec<_> = problems.collect();
-        let published = Published { services, explanations, containers: self.containers.clone(), problems };
-        if self.published.as_ref().is_some_and(|before| before.same(&published)) {
-            return;
-        }
-        self.published = Some(published.clone());
-        let Published { services, explanations, containers, problems } = published;
-        // Problems first: for a moment between the two, a node must not look better than it is.
-        self.board.publish_problems(Owner::Services, problems, now);
-        self.board.publish_services(services, explanations, containers, now);
-    }
-
-    fn history_problems(&self, desired: &Desired, now: Timestamp) -> Vec<Problem> {
-        let unsaved = match &self.unsaved {
-            Some(Unsaved::Failed(error)) => Some(error),
-            _ => None,
-        };
-        // What was lost matters for as long as some service has nothing to return to.
-        let without_good =
-            desired.services.iter().any(|service| self.history.durable.record(&service.name).good.is_none());
-        let damage = self.damage.as_ref().filter(|_| without_good);
-        let problem = |error: &StoreError| Problem::from_error(error.code(), error, now);
-        damage.into_iter().chain(unsaved).map(problem).collect()
     }
 }
 

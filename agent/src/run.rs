@@ -2,7 +2,10 @@
 //!
 //! In: a configuration that is valid as far as one can tell without the instance. Out: why it ended. The control API
 //! listens first, so that there is always someone to ask; then the instance becomes known, however long that takes;
-//! then everything else starts. Containers run on whatever happens here.
+//! then everything else starts. It ends the other way round, the control API last.
+//!
+//! Containers run on whatever happens here, but for one thing: when the machine goes down, they are stopped in good
+//! order, and their last lines are delivered, before the agent ends. systemd is told meanwhile that it takes longer.
 
 #![expect(clippy::disallowed_methods, reason = "the outermost loop: it tells when it asked")]
 
@@ -15,7 +18,7 @@ use crate::control::socket::{ListenError, Listener};
 use crate::engine::EngineError;
 use crate::heartbeat::Heartbeat;
 use crate::host::docker::Docker;
-use crate::host::systemd::{self, Message};
+use crate::host::systemd::{self, Message, shutdown as machine};
 use crate::publish;
 use crate::start::{self, read_handoff};
 use crate::status::{Node, NodeState};
@@ -34,7 +37,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Between two questions who the instance is.
@@ -44,6 +47,14 @@ const IDENTITY_RETRY: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// For all tasks to end: the log shipper takes up to 10 s to deliver what it has read. The unit allows a little more.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
+/// Beyond that, for the control API and the last status.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// On the way down with the machine, systemd is asked this often for more time, and for so much: less than the unit's
+/// TimeoutStopSec between two requests, and no more at once than a hung agent may hold up the machine.
+const ASK_FOR_TIME: Duration = Duration::from_secs(5);
+const MORE_TIME: Duration = Duration::from_secs(20);
+/// How long the loop may be silent on the way down: its longest wait is the engine's, 5 s a turn.
+const PATIENCE_DOWN: Duration = Duration::from_secs(20);
 /// Commands wait here while the loop takes one; an operator gives one at a time.
 const COMMANDS_WAITING: usize = 16;
 
@@ -106,6 +117,10 @@ pub async fn run(start: Start, shutdown: CancellationToken) -> Result<(), Fatal>
         None => Ok(()),
     };
     systemd::notify(&Message::Stopping);
+    // Who ends by itself is started again: containers run on.
+    if outcome.is_ok() && machine::is_under_way().await {
+        agent.drain().await;
+    }
     agent.stop().await;
     outcome
 }
@@ -117,14 +132,21 @@ pub(crate) struct Agent {
     pub(crate) board: Board,
     pub(crate) docker: Docker,
     pub(crate) heartbeat: Heartbeat,
+    /// Ends the tasks that work.
     pub(crate) stop: CancellationToken,
+    /// The machine goes down: ends those that start or fetch anything. It is also cancelled with `stop`.
+    pub(crate) drain: CancellationToken,
     /// Volumes as bootstrap hands them over.
     pub(crate) volumes: watch::Receiver<Vec<handoff::Volume>>,
     commands: mpsc::Receiver<Command>,
     settings: watch::Sender<Option<Arc<Settings>>>,
     boot_id: String,
-    /// Each gives its name when it ends.
+    /// Those that work; each gives its name when it ends.
     tasks: JoinSet<&'static str>,
+    /// Those that show what is known, from the beginning to the very end.
+    front: JoinSet<&'static str>,
+    /// Ends the front.
+    end: CancellationToken,
 }
 
 impl Agent {
@@ -141,7 +163,8 @@ impl Agent {
             read_handoff(&start.paths, &boot_id).map(|handoff| handoff.volumes).unwrap_or_default();
         let (handed_over, volumes) = watch::channel(handed_over);
         let imds = imds::Client::new(&start.environment);
-        let (heartbeat, stop) = (Heartbeat::default(), CancellationToken::new());
+        let (heartbeat, stop, end) =
+            (Heartbeat::default(), CancellationToken::new(), CancellationToken::new());
         let control = Control {
             board: board.clone(),
             commands,
@@ -161,26 +184,26 @@ impl Agent {
             board: board.clone(),
             docker,
             heartbeat: heartbeat.clone(),
-            stop: stop.clone(),
+            drain: stop.child_token(),
+            stop,
             volumes,
             commands: received,
             settings,
             boot_id,
             tasks: JoinSet::new(),
+            front: JoinSet::new(),
+            end: end.clone(),
         };
-        agent.spawn("control", listener.serve(control, stop.clone()));
-        agent.spawn("volumes", looking.run(stop.clone()));
-        agent.spawn("publish", publish::follow(board, last_status, stop.clone()));
-        agent.spawn("watchdog", publish::watchdog(heartbeat, PATIENCE, stop));
+        spawn(&mut agent.front, "control", listener.serve(control, end.clone()));
+        spawn(&mut agent.front, "volumes", looking.run(end.clone()));
+        spawn(&mut agent.front, "publish", publish::follow(board, last_status, end.clone()));
+        spawn(&mut agent.front, "watchdog", publish::watchdog(heartbeat, PATIENCE, end));
         Ok(agent)
     }
 
     /// Starts a task that ends only when it is told to stop.
     pub(crate) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(async move {
-            task.await;
-            name
-        });
+        spawn(&mut self.tasks, name, task);
     }
 
     /// What operators ask, for the loop; whoever asks before gets it answered then.
@@ -222,24 +245,72 @@ impl Agent {
         tokio::select! {
             // Neither arm consumes anything that the other would need.
             () = shutdown.cancelled() => Ok(()),
-            Some(ended) = self.tasks.join_next() => Err(Fatal::TaskEnded(match ended {
-                Ok(name) => name.to_owned(),
-                Err(error) => error.to_string(),
-            })),
+            Some(ended) = self.tasks.join_next() => Err(ended_unexpectedly(ended)),
+            Some(ended) = self.front.join_next() => Err(ended_unexpectedly(ended)),
         }
     }
 
-    async fn stop(mut self) {
-        self.stop.cancel();
-        let mut left = self.tasks.len();
-        let all = async {
-            while self.tasks.join_next().await.is_some() {
-                left -= 1;
+    /// The machine goes down: waits until every service is stopped, each within its own time, however long that is.
+    async fn drain(&mut self) {
+        self.board.drain(Timestamp::now());
+        self.drain.cancel();
+        let mut ticks = tokio::time::interval(ASK_FOR_TIME);
+        loop {
+            tokio::select! {
+                // Takes the end of a task only by returning it. Without the loop there is nothing to stop.
+                ended = self.tasks.join_next() => match ended {
+                    Some(Ok(wiring::RECONCILE)) | None => return,
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return tracing::error!("a task broke off: {error}"),
+                },
+                _ = ticks.tick() => {
+                    // A loop that hangs gets no more time, and systemd ends what is left of us.
+                    if self.heartbeat.age() < PATIENCE_DOWN {
+                        systemd::notify(&Message::Extend(MORE_TIME));
+                    }
+                }
             }
-        };
-        if tokio::time::timeout(STOP_LIMIT, all).await.is_err() {
-            tracing::warn!("{left} tasks did not end within {} s", STOP_LIMIT.as_secs());
         }
+    }
+
+    /// Ends all tasks: first those that work, the log shipper among them, then those that show what is known.
+    async fn stop(mut self) {
+        // Finding out about the machine took of the unit's time, and stopping services took more than that.
+        systemd::notify(&Message::Extend(STOP_LIMIT + END_LIMIT + Duration::from_secs(1)));
+        self.stop.cancel();
+        all_end(&mut self.tasks, STOP_LIMIT).await;
+        self.end.cancel();
+        all_end(&mut self.front, END_LIMIT).await;
+    }
+}
+
+fn spawn(
+    tasks: &mut JoinSet<&'static str>,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    tasks.spawn(async move {
+        task.await;
+        name
+    });
+}
+
+fn ended_unexpectedly(ended: Result<&'static str, JoinError>) -> Fatal {
+    Fatal::TaskEnded(match ended {
+        Ok(name) => name.to_owned(),
+        Err(error) => error.to_string(),
+    })
+}
+
+async fn all_end(tasks: &mut JoinSet<&'static str>, limit: Duration) {
+    let mut left = tasks.len();
+    let all = async {
+        while tasks.join_next().await.is_some() {
+            left -= 1;
+        }
+    };
+    if tokio::time::timeout(limit, all).await.is_err() {
+        tracing::warn!("{left} tasks did not end within {} s", limit.as_secs());
     }
 }
 

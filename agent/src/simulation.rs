@@ -7,9 +7,9 @@ pub(crate) mod firewall;
 mod histories;
 pub(crate) mod samples;
 
-use crate::engine::ImageFacts;
+use crate::engine::{ImageFacts, LocalImage};
 use crate::health::Verdict;
-use crate::observed::{Container, ContainerState};
+use crate::observed::{Container, ContainerState, Disk};
 use crate::rules::{HostPort, Rules};
 use crate::snapshot::ImageState;
 use crate::status::HealthState;
@@ -88,6 +88,10 @@ pub(crate) struct World {
     pub(crate) watched: Vec<(String, HostPort)>,
     /// Deeds of the agent after which such a client no longer got one.
     pub(crate) gaps: Vec<Gap>,
+    /// The exit status of every command inside a container.
+    pub(crate) says: i64,
+    /// Room for images.
+    pub(crate) disk: Option<Disk>,
     /// The next calls fail so.
     pub(crate) troubles: Vec<Trouble>,
     /// What was done, for the story of a failing test and for order.
@@ -111,6 +115,8 @@ impl World {
             clients: BTreeMap::new(),
             watched: Vec::new(),
             gaps: Vec::new(),
+            says: 0,
+            disk: None,
             troubles: Vec::new(),
             story: Vec::new(),
             made: 0,
@@ -172,6 +178,29 @@ impl World {
             true => ImageState::Present(ImageFacts { has_healthcheck: false }),
             false => ImageState::Absent,
         }
+    }
+
+    /// The store, as the engine lists it.
+    pub(crate) fn store(&self) -> Vec<LocalImage> {
+        let images = self.images.iter().map(|pinned| LocalImage {
+            id: format!("id of {pinned}"),
+            names: vec![pinned.clone()],
+            size_bytes: 1_000_000,
+            created_at: samples::at(0),
+            in_use: self.containers.iter().any(|container| pinned.ends_with(&container.digest)),
+        });
+        images.collect()
+    }
+
+    /// An image goes; whether somebody uses it, the engine knows itself.
+    pub(crate) fn remove_image(&mut self, name: &str) -> Result<(), Trouble> {
+        self.trouble(&format!("remove {name}"))?;
+        if self.store().iter().any(|local| local.in_use && local.names.iter().any(|other| other == name)) {
+            return Err(Trouble::Refused("image_in_use"));
+        }
+        self.images.remove(name);
+        self.story.push(format!("{} remove {name}", self.now));
+        Ok(())
     }
 
     fn trouble(&mut self, what: &str) -> Result<(), Trouble> {

@@ -3,6 +3,7 @@
 //!
 //! What could not be asked is *unknown* here, never *gone*.
 
+pub use crate::engine::LocalImage;
 use crate::engine::{ImageFacts, PullProgress};
 use crate::health::Verdict;
 use crate::observed::{Container, Disk};
@@ -33,6 +34,8 @@ pub struct Observed {
     pub connections: BTreeMap<String, u64>,
     /// Room on the engine's file system; `None` while that is unknown.
     pub disk: Option<Disk>,
+    /// All images in the engine's store; `None` while that was not asked, which it is only when the plan depends on it.
+    pub store: Option<Vec<LocalImage>>,
 }
 
 /// Our rules of the firewall, as the kernel has them.

@@ -2,7 +2,8 @@
 //!
 //! In: what is wanted, requests to ask at once, a registry. Out: one [`Candidate`] per service, on a channel. Each
 //! service is asked at the start, then every `update.every`, moved a little so that a fleet does not ask at once; after
-//! a failure sooner. References to a digest are never asked for.
+//! a failure sooner. Services that follow the same reference share its answers, and two questions for it are at least a
+//! second apart. References to a digest are never asked for.
 //! Not its job: whether an answer is taken, which the plan decides.
 
 use crate::clock::Clock;
@@ -10,10 +11,11 @@ use crate::desired::{Desired, Service};
 use crate::history::memory::LONGEST_RETRY;
 use crate::registry::{Registry, RegistryError, Resolved};
 use crate::snapshot::{Answer, AskFailure, Candidate};
+use jiff::Timestamp;
 use node::config::settings::{ImageReference, ImageVersion};
 use node::fault::one_line;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -28,6 +30,8 @@ pub type Candidates = BTreeMap<String, Candidate>;
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// For one answer; the registry has deadlines of its own, and this one holds whatever they are.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// From one question for a reference to the next, at least: whoever wants to know meanwhile shares the next answer.
+const APART: Duration = Duration::from_secs(1);
 /// Without a next question: the loop still looks at its other inputs.
 const IDLE: Duration = Duration::from_secs(3600);
 
@@ -56,8 +60,16 @@ pub struct Inputs {
 /// Asks until shutdown.
 pub async fn run<R: Registry>(registry: Arc<R>, clock: Clock, inputs: Inputs) {
     let Inputs { desired, asks, candidates, seed, shutdown } = inputs;
-    let poller =
-        Poller { registry, clock, candidates, seed, schedule: BTreeMap::new(), questions: JoinSet::new() };
+    let poller = Poller {
+        registry,
+        clock,
+        candidates,
+        seed,
+        schedule: BTreeMap::new(),
+        asked_at: BTreeMap::new(),
+        asking: BTreeSet::new(),
+        questions: JoinSet::new(),
+    };
     poller.run(desired, asks, shutdown).await;
 }
 
@@ -67,17 +79,16 @@ struct Turn {
     reference: ImageReference,
     every: Option<Duration>,
     due: Option<Instant>,
-    asking: bool,
     requested: bool,
-    /// Questions so far, to move each by another amount.
+    /// Answers so far, to move each question by another amount.
     asked: u64,
     failures: u32,
 }
 
 struct Reply {
-    service: String,
     reference: ImageReference,
-    requested: bool,
+    /// The services for which a person asked.
+    requested: BTreeSet<String>,
     result: Result<Resolved, RegistryError>,
 }
 
@@ -87,6 +98,10 @@ struct Poller<R> {
     candidates: watch::Sender<Candidates>,
     seed: String,
     schedule: BTreeMap<String, Turn>,
+    /// When each reference was asked for last.
+    asked_at: BTreeMap<ImageReference, Instant>,
+    /// References that are being asked for.
+    asking: BTreeSet<ImageReference>,
     questions: JoinSet<Reply>,
 }
 
@@ -101,7 +116,7 @@ impl<R: Registry> Poller<R> {
         self.follow(&wanted);
         loop {
             self.ask_due();
-            let next = self.schedule.values().filter(|turn| !turn.asking).filter_map(|turn| turn.due).min();
+            let next = self.schedule.values().filter_map(|turn| self.due(turn)).min();
             let next = next.unwrap_or_else(|| Instant::now() + IDLE);
             tokio::select! {
                 // Nothing is consumed by a wait that is given up.
@@ -137,7 +152,6 @@ impl<R: Registry> Poller<R> {
                     reference,
                     every,
                     due: Some(Instant::now()),
-                    asking: false,
                     requested: false,
                     asked: 0,
                     failures: 0,
@@ -146,6 +160,7 @@ impl<R: Registry> Poller<R> {
             self.schedule.insert(service.name.clone(), turn);
         }
         let schedule = &self.schedule;
+        self.asked_at.retain(|reference, _| schedule.values().any(|turn| turn.reference == *reference));
         self.candidates.send_if_modified(|candidates| {
             let count = candidates.len();
             candidates.retain(|name, candidate| {
@@ -164,75 +179,100 @@ impl<R: Registry> Poller<R> {
         }
     }
 
+    /// When a service is to be asked for; never while its reference is being asked for.
+    fn due(&self, turn: &Turn) -> Option<Instant> {
+        let due = turn.due.filter(|_| !self.asking.contains(&turn.reference))?;
+        Some(self.asked_at.get(&turn.reference).map_or(due, |asked| due.max(*asked + APART)))
+    }
+
     fn ask_due(&mut self) {
         let now = Instant::now();
-        for (name, turn) in &mut self.schedule {
-            if turn.asking || turn.due.is_none_or(|due| due > now) {
-                continue;
+        let due = self.schedule.values().filter(|turn| self.due(turn).is_some_and(|due| due <= now));
+        let due: BTreeSet<_> = due.map(|turn| turn.reference.clone()).collect();
+        for reference in due {
+            let mut requested = BTreeSet::new();
+            for (name, turn) in self.schedule.iter_mut().filter(|(_, turn)| turn.reference == reference) {
+                turn.due = None;
+                if std::mem::take(&mut turn.requested) {
+                    requested.insert(name.clone());
+                }
             }
-            turn.asking = true;
-            turn.asked += 1;
-            turn.due = None;
-            let requested = std::mem::take(&mut turn.requested);
-            let (registry, service, reference) =
-                (Arc::clone(&self.registry), name.clone(), turn.reference.clone());
+            self.asked_at.insert(reference.clone(), now);
+            self.asking.insert(reference.clone());
+            let registry = Arc::clone(&self.registry);
             self.questions.spawn(async move {
                 let answer = tokio::time::timeout(DEADLINE, registry.resolve(&reference)).await;
                 let result = answer.unwrap_or_else(|_| Err(no_answer(&reference)));
-                Reply { service, reference, requested, result }
+                Reply { reference, requested, result }
             });
         }
     }
 
+    /// Gives the answer to every service that follows the reference.
     fn publish(&mut self, reply: Reply) {
-        let Reply { service, reference, requested, result } = reply;
-        let Some(turn) = self.schedule.get_mut(&service) else { return };
-        turn.asking = false;
-        if turn.reference != reference {
+        let Reply { reference, requested, result } = reply;
+        self.asking.remove(&reference);
+        let now = (self.clock)();
+        let seed = &self.seed;
+        let mut followers = Vec::new();
+        for (service, turn) in self.schedule.iter_mut().filter(|(_, turn)| turn.reference == reference) {
+            turn.asked += 1;
+            turn.failures = if result.is_ok() { 0 } else { turn.failures.saturating_add(1) };
+            let wait = match &result {
+                Ok(_) => turn.every.map(|every| jittered(every, seed, service, turn.asked)),
+                Err(_) => Some(retry(turn.failures, turn.every)),
+            };
+            // A request that came while the answer was on its way is not postponed by it.
+            turn.due = if turn.requested { turn.due } else { wait.map(|wait| Instant::now() + wait) };
+            if let Err(error) = &result {
+                tracing::warn!("service {service}: {}", one_line(error));
+            }
+            followers.push(service.clone());
+        }
+        if followers.is_empty() {
             return;
         }
-        turn.failures = if result.is_ok() { 0 } else { turn.failures.saturating_add(1) };
-        let wait = match &result {
-            Ok(_) => turn.every.map(|every| jittered(every, &self.seed, &service, turn.asked)),
-            Err(_) => Some(retry(turn.failures, turn.every)),
-        };
-        // A request that came while the answer was on its way is not postponed by it.
-        turn.due = if turn.requested { turn.due } else { wait.map(|wait| Instant::now() + wait) };
-        let now = (self.clock)();
-        if let Err(error) = &result {
-            tracing::warn!("service {service}: {}", one_line(error));
-        }
         self.candidates.send_modify(|candidates| {
-            let before = candidates.remove(&service);
-            let candidate = match result {
-                Ok(resolved) => {
-                    let was_requested = before
-                        .and_then(|before| before.answer)
-                        .is_some_and(|answer| answer.requested && answer.digest == resolved.digest);
-                    let requested = requested || was_requested;
-                    let answer = Answer {
-                        digest: resolved.digest,
-                        checked_at: now,
-                        requested,
-                        pushed_at: resolved.pushed_at,
-                        size_bytes: resolved.size_bytes,
-                    };
-                    Candidate { reference, answer: Some(answer), failure: None }
-                }
-                Err(error) => {
-                    let (answer, failing) =
-                        before.map_or((None, None), |before| (before.answer, before.failure));
-                    let failure = AskFailure {
-                        code: error.code.to_owned(),
-                        message: one_line(&error),
-                        hint: error.hint,
-                        since: failing.map_or(now, |failing| failing.since),
-                    };
-                    Candidate { reference, answer, failure: Some(failure) }
-                }
-            };
-            candidates.insert(service, candidate);
+            for service in followers {
+                let before = candidates.remove(&service);
+                let asked = requested.contains(&service);
+                let candidate = candidate(before, &reference, (&result, asked), now);
+                candidates.insert(service, candidate);
+            }
         });
+    }
+}
+
+/// What is known of a service's reference after a registry's word on it; `asked` when a person wanted that word.
+fn candidate(
+    before: Option<Candidate>,
+    reference: &ImageReference,
+    (result, asked): (&Result<Resolved, RegistryError>, bool),
+    now: Timestamp,
+) -> Candidate {
+    let (answer, failing) = before.map_or((None, None), |before| (before.answer, before.failure));
+    let reference = reference.clone();
+    match result {
+        Ok(resolved) => {
+            let was_asked = answer.is_some_and(|answer| answer.requested && answer.digest == resolved.digest);
+            let answer = Answer {
+                digest: resolved.digest.clone(),
+                checked_at: now,
+                requested: asked || was_asked,
+                pushed_at: resolved.pushed_at,
+                size_bytes: resolved.size_bytes,
+            };
+            Candidate { reference, answer: Some(answer), failure: None }
+        }
+        Err(error) => {
+            let failure = AskFailure {
+                code: error.code.to_owned(),
+                message: one_line(error),
+                hint: error.hint.clone(),
+                since: failing.map_or(now, |failing| failing.since),
+            };
+            Candidate { reference, answer, failure: Some(failure) }
+        }
     }
 }
 

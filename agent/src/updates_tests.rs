@@ -17,7 +17,9 @@ impl Registry for Scripted {
     async fn resolve(&self, image: &ImageReference) -> Result<Resolved, RegistryError> {
         self.asked.lock().unwrap().push(self.began.elapsed());
         match *self.answer.lock().unwrap() {
-            Some(digest) => Ok(Resolved { digest: digest.to_owned(), pushed_at: None, size_bytes: None }),
+            Some(digest) => {
+                Ok(Resolved { digest: digest.to_owned(), pushed_at: Some(at(-50)), size_bytes: Some(700) })
+            }
             None => Err(RegistryError {
                 code: "image_not_found",
                 message: format!("{image} is not in the registry"),
@@ -43,7 +45,7 @@ struct Polling {
 fn wants(change: impl FnOnce(&mut Service)) -> Desired {
     let mut wanted = service("api", "spec");
     change(&mut wanted);
-    Desired { services: vec![wanted] }
+    Desired { services: vec![wanted], ..Desired::default() }
 }
 
 fn poll(desired: Desired, answer: Option<&'static str>) -> Polling {
@@ -145,6 +147,40 @@ async fn a_new_reference_forgets_the_old_answer_and_is_asked_for_at_once() {
     polling.desired.send_replace(Desired::default());
     polling.later(1).await;
     assert!(polling.candidates.borrow().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn services_that_follow_one_reference_share_its_answers() {
+    let follower = |name: &str| Service { name: name.to_owned(), ..service("api", "spec") };
+    let two = Desired { services: vec![follower("api"), follower("worker")], ..Desired::default() };
+    let polling = poll(two.clone(), Some("sha256:one"));
+    polling.later(3600).await;
+    let asked = polling.registry.asked.lock().unwrap().clone();
+    assert!((55..=75).contains(&asked.len()), "as often as one of them alone: {asked:?}");
+    let answers = polling.candidates.borrow().clone();
+    assert_eq!(answers["api"], answers["worker"]);
+    let answer = answers["api"].answer.clone().unwrap();
+    assert_eq!((answer.pushed_at, answer.size_bytes), (Some(at(-50)), Some(700)));
+    // A third one comes, and a person asks for one of them: both within a second of one question.
+    let count = || polling.registry.asked.lock().unwrap().len();
+    while count() == asked.len() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let before = count();
+    polling.desired.send_modify(|desired| desired.services.push(follower("beat")));
+    polling.asks.send(Ask { service: Some("worker".to_owned()) }).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(count(), before, "no second question within a second");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(count(), before + 1);
+    let answers = polling.candidates.borrow().clone();
+    let requested = |name: &str| answers[name].answer.as_ref().unwrap().requested;
+    assert_eq!(["api", "beat", "worker"].map(requested), [false, false, true]);
+    // A failure is shared as well, and asked about once.
+    *polling.registry.answer.lock().unwrap() = None;
+    polling.later(66).await;
+    let failing = polling.candidates.borrow().clone();
+    assert!(failing.values().all(|candidate| candidate.failure.is_some() && candidate.answer.is_some()));
 }
 
 #[test]

@@ -104,6 +104,19 @@ impl Tree {
         Agent { child, log }
     }
 
+    /// Among programs of which `systemctl` says `jobs`.
+    fn start_where_systemd_says(&self, jobs: &str) -> Agent {
+        let programs = self.root.path().join("programs");
+        let script = format!("#!/bin/sh\necho '{jobs}'\n");
+        node::files::replace(&programs.join("systemctl"), script.as_bytes(), 0o755).unwrap();
+        let log = self.root.path().join("log");
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut command = self.command(AGENT);
+        command.env("PATH", format!("{}:/usr/bin:/bin", programs.display()));
+        let child = command.stderr(file).stdout(Stdio::null()).spawn().unwrap();
+        Agent { child, log }
+    }
+
     fn agentctl(&self, arguments: &[&str]) -> Output {
         self.command(AGENTCTL).args(arguments).output().unwrap()
     }
@@ -344,4 +357,36 @@ fn after_kill_9_the_next_one_takes_over_and_a_second_one_is_refused() {
         story(&second)
     );
     assert_eq!(tree.agentctl(&["status"]).status.code(), Some(1), "the first still answers");
+}
+
+#[test]
+fn when_the_machine_goes_down_it_drains_asks_for_more_time_and_still_answers() {
+    let tree = Tree::new(VALID);
+    tree.hand_over(|_| {});
+    let mut agent = tree.start_where_systemd_says("712 shutdown.target start waiting");
+    tree.until_notified("READY=1", &agent);
+    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    // The engine does not answer, so that what runs in it is unknown, and waited for.
+    for _ in 0..2 {
+        tree.until_notified("EXTEND_TIMEOUT_USEC=20000000", &agent);
+        tree.until_notified("WATCHDOG=1", &agent);
+    }
+    assert_eq!(tree.status()["node"]["state"], "draining", "{}", agent.log());
+    let late = tree.agentctl(&["restart", "api"]);
+    assert_eq!(late.status.code(), Some(1), "{}", story(&late));
+    assert!(agent.child.try_wait().unwrap().is_none(), "{}", agent.log());
+}
+
+#[test]
+fn when_the_agent_alone_is_stopped_it_ends_at_once() {
+    for jobs in ["35 node-agent.service restart running", "712 shutdown.target stop waiting"] {
+        let tree = Tree::new(VALID);
+        tree.hand_over(|_| {});
+        let mut agent = tree.start_where_systemd_says(jobs);
+        tree.until_notified("READY=1", &agent);
+        let (code, took) = agent.terminate();
+        assert_eq!(code, Some(0), "{}", agent.log());
+        assert!(took < Duration::from_secs(15), "{took:?}");
+        assert!(!agent.log().contains("the machine goes down"), "{}", agent.log());
+    }
 }

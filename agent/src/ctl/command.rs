@@ -9,7 +9,6 @@ use super::wait::{self, Progress, Seen, Wish};
 use super::{Ending, Session, now, output};
 use crate::control::api::{self, Accepted, Fault};
 use crate::control::client::ClientError;
-use crate::status::UpdateState;
 use node::exit;
 use std::time::Duration;
 
@@ -32,16 +31,9 @@ pub(super) async fn update(
     if !wait.wait {
         return Ok(exit::DONE);
     }
-    let progress = |seen: &Seen| {
-        // Who asks for all does not mean those that are held.
-        let held = |state: UpdateState| service.is_none() && state == UpdateState::Held;
-        let services = seen.status.services.iter().filter(|found| !held(found.update.state));
-        let names = services.map(|found| found.name.as_str());
-        let names: Vec<&str> = service.map_or_else(|| names.collect(), |name| vec![name]);
-        if seen.status.services.is_empty() {
-            return Progress::Pending("the agent says nothing of any service yet".to_owned());
-        }
-        wait::together(names.into_iter().map(|name| wait::update(seen, name, asked_at, retry)).collect())
+    let progress = |seen: &Seen| match service {
+        Some(name) => wait::update(seen, name, asked_at, retry),
+        None => wait::update_all(seen, asked_at),
     };
     until_done(session, wait.timeout, progress).await
 }

@@ -120,6 +120,23 @@ impl Wish {
     }
 }
 
+/// An update of all services to what node.toml names. Those that are held or stopped on purpose are not meant.
+pub fn update_all(seen: &Seen, asked_at: Timestamp) -> Progress {
+    if seen.status.services.is_empty() {
+        // An agent that has just started has published nothing yet.
+        return Progress::Pending("the agent says nothing of any service yet".to_owned());
+    }
+    let on_purpose = |service: &&Service| {
+        service.update.state == UpdateState::Held || service.state == ServiceState::Stopped
+    };
+    let meant = seen.status.services.iter().filter(|service| !on_purpose(service));
+    let parts: Vec<_> = meant.map(|service| update(seen, &service.name, asked_at, false)).collect();
+    if parts.is_empty() {
+        return Progress::Done("every service is held or stopped on purpose".to_owned());
+    }
+    together(parts)
+}
+
 /// An update of the service `name` to what node.toml names, that was asked for at `asked_at`; with `retry` also to what
 /// had failed before.
 pub fn update(seen: &Seen, name: &str, asked_at: Timestamp, retry: bool) -> Progress {
@@ -154,6 +171,12 @@ pub fn update(seen: &Seen, name: &str, asked_at: Timestamp, retry: bool) -> Prog
             ServiceState::Failed => Progress::failed(format!("{name} has failed{because}")),
             _ => Progress::Pending(format!("{name} is not running yet")),
         },
+        UpdateState::Available | UpdateState::Waiting | UpdateState::Updating
+            if service.state == ServiceState::Stopped =>
+        {
+            let hint = format!("`agentctl start {name}` starts it");
+            Progress::failed(format!("{name} is stopped, and takes the new image later (hint: {hint})"))
+        }
         UpdateState::Available | UpdateState::Waiting => {
             Progress::Pending(format!("{name} has not taken the new image yet{because}"))
         }
@@ -223,7 +246,7 @@ fn until_passing(service: &Service) -> Progress {
 }
 
 /// What several say together: the first failure, else what is pending, else that all are done.
-pub fn together(parts: Vec<Progress>) -> Progress {
+fn together(parts: Vec<Progress>) -> Progress {
     let (mut pending, mut done) = (Vec::new(), Vec::new());
     for part in parts {
         match part {

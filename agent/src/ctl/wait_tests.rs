@@ -76,7 +76,7 @@ fn kind(progress: &Progress) -> &'static str {
 #[test]
 fn an_update_is_done_when_the_registry_was_asked_since_and_the_service_runs_what_it_named() {
     type Change = fn(&mut Service);
-    let cases: [(&str, Change, &str); 12] = [
+    let cases: [(&str, Change, &str); 14] = [
         ("asked since, current, running", |_| {}, "done"),
         (
             "the registry's answer is older than the question",
@@ -101,6 +101,12 @@ fn an_update_is_done_when_the_registry_was_asked_since_and_the_service_runs_what
         ("rolled back", |s| s.update.state = UpdateState::RolledBack, "failed"),
         ("known to be bad", |s| s.update.state = UpdateState::Quarantined, "failed"),
         ("held", |s| s.update.state = UpdateState::Held, "failed"),
+        ("stopped, and current", |s| s.state = ServiceState::Stopped, "done"),
+        (
+            "stopped, and not current",
+            |s| (s.state, s.update.state) = (ServiceState::Stopped, UpdateState::Available),
+            "failed",
+        ),
     ];
     for (story, change, expected) in cases {
         let mut service = service();
@@ -315,4 +321,20 @@ fn several_are_done_when_all_are_and_failed_when_one_is() {
     assert_eq!(together(vec![done.clone(), done.clone()]), Progress::Done("a\na".to_owned()));
     assert_eq!(together(vec![done.clone(), pending.clone()]), pending);
     assert_eq!(together(vec![done, pending, failed.clone()]), failed);
+}
+
+#[test]
+fn who_asks_for_all_does_not_mean_what_is_held_or_stopped() {
+    let held = |service: &mut Service| service.update.state = UpdateState::Held;
+    let stopped = |service: &mut Service| service.state = ServiceState::Stopped;
+    let mut seen = look(service());
+    seen.status.services.push(Service { name: "web".to_owned(), ..service() });
+    let done = |names: &str| Progress::Done(names.to_owned());
+    assert_eq!(update_all(&seen, at(0)), done("api is current (sha256:new)\nweb is current (sha256:new)"));
+    held(&mut seen.status.services[0]);
+    assert_eq!(update_all(&seen, at(0)), done("web is current (sha256:new)"));
+    stopped(&mut seen.status.services[1]);
+    assert_eq!(update_all(&seen, at(0)), done("every service is held or stopped on purpose"));
+    seen.status.services.clear();
+    assert_eq!(kind(&update_all(&seen, at(0))), "pending");
 }

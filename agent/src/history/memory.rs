@@ -10,7 +10,8 @@ use std::time::Duration;
 
 /// From the first failed step to its second try.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// From the first failed pull to its second try: registries count requests.
+/// From the first failed pull to its second try: registries count requests. The same from a service that does not want
+/// to be replaced now to the next question.
 const FIRST_PULL_RETRY: Duration = Duration::from_secs(5);
 /// Between tries, at most.
 pub const LONGEST_RETRY: Duration = Duration::from_secs(300);
@@ -24,6 +25,8 @@ const STEADY: Duration = Duration::from_secs(60);
 pub struct Memory {
     /// By `[services.NAME]`.
     pub services: BTreeMap<String, ServiceMemory>,
+    /// Images of others that nobody needs, by id, and since when that is known.
+    pub idle_images: BTreeMap<String, Timestamp>,
 }
 
 /// What is remembered of one service.
@@ -45,6 +48,10 @@ pub struct ServiceMemory {
     pub passed: Option<Run>,
     /// A person asked for a restart.
     pub restart: Option<RestartRequest>,
+    /// The last yes of its `before` command.
+    pub consent: Option<Consent>,
+    /// The run of which its `after` command said yes.
+    pub approved: Option<Run>,
     /// The state shown last, and since when.
     pub state: Option<(ServiceState, Timestamp)>,
     /// Containers to which no port leads any more, and since when; they run on until their clients are gone.
@@ -58,6 +65,15 @@ pub struct Run {
     pub container_id: String,
     /// When it was started.
     pub started_at: Timestamp,
+}
+
+/// A yes of a service to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    /// By what.
+    pub digest: String,
+    /// When it was given.
+    pub at: Timestamp,
 }
 
 /// `agentctl restart`
@@ -93,6 +109,12 @@ pub enum StepKind {
     Stop,
     /// Its removal.
     Remove,
+    /// The question to a service whether it may be replaced.
+    Before,
+    /// The question to a new container whether it may take over.
+    After,
+    /// The removal of an image.
+    RemoveImage,
 }
 
 /// What failed: retries of the same thing wait, others do not.
@@ -100,8 +122,8 @@ pub enum StepKind {
 pub struct StepKey {
     /// The kind.
     pub kind: StepKind,
-    /// The digest (and spec) for pull, create and start, so that it holds for the next container too; else the
-    /// container.
+    /// The digest (and spec) for pull, create, start and the question before, so that it holds for the next container
+    /// too; else the container.
     pub subject: String,
 }
 
@@ -128,7 +150,10 @@ pub struct Failure {
 impl Failure {
     /// When it may be tried again; `None` when that is now.
     pub fn retry_at(&self, kind: StepKind, now: Timestamp) -> Option<Timestamp> {
-        let first = if kind == StepKind::Pull { FIRST_PULL_RETRY } else { FIRST_RETRY };
+        let first = match kind {
+            StepKind::Pull | StepKind::Before | StepKind::RemoveImage => FIRST_PULL_RETRY,
+            _ => FIRST_RETRY,
+        };
         pending(self.at, doubled(first, self.count), now)
     }
 }
@@ -144,6 +169,8 @@ impl ServiceMemory {
         refused: BTreeSet::new(),
         passed: None,
         restart: None,
+        consent: None,
+        approved: None,
         state: None,
         draining: BTreeMap::new(),
     };

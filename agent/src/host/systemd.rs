@@ -4,6 +4,7 @@
 //! thread of ours and nobody else.
 
 pub mod journal;
+pub mod shutdown;
 
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -26,6 +27,8 @@ pub enum Message<'a> {
     Alive,
     /// Going down on purpose.
     Stopping,
+    /// Going down takes so much longer, from now on (systemd 236 and newer; an older one knows only TimeoutStopSec=).
+    Extend(Duration),
 }
 
 /// Sends a message, in the order of the calls. Never waits. A supervisor that does not listen is no reason to stop
@@ -37,6 +40,7 @@ pub fn notify(message: &Message) {
         Message::Status(text) => (daemon::STATE_STATUS, one_line(text)),
         Message::Alive => (daemon::STATE_WATCHDOG, "1".to_owned()),
         Message::Stopping => (daemon::STATE_STOPPING, "1".to_owned()),
+        Message::Extend(time) => ("EXTEND_TIMEOUT_USEC", time.as_micros().to_string()),
     };
     if let Some(queue) = QUEUE.get_or_init(start)
         && queue.try_send(pair).is_err()

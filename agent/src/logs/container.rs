@@ -26,8 +26,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Longest time that a line waits for others to share its batch.
-pub const BATCH_AGE: Duration = Duration::from_secs(2);
+/// Longest time that a line waits for others to share its batch. The requests are most of what an idle agent costs, and
+/// CloudWatch counts them for the whole account.
+pub const BATCH_AGE: Duration = Duration::from_secs(5);
 
 /// What the board says of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,9 +104,12 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
         }
     }
 
-    /// Returns when the container is gone, or when the agent stops and what was read is delivered.
+    /// Returns when the container is gone, or when the agent stops and what was read is delivered; of a container that
+    /// has ended, that is all.
     pub(super) async fn run(mut self) {
         let mut unread = true;
+        // The end of the container up to which all was read.
+        let mut read_to = None;
         loop {
             let began_in = *self.presence.borrow_and_update();
             if began_in == Presence::NotStarted {
@@ -117,10 +121,14 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
                     PassEnd::Failed(SourceError::Engine(error)) => {
                         unread = true;
                         self.unreadable(error);
+                        if self.stop.is_cancelled() {
+                            return;
+                        }
                         self.rest(Some(self.pause())).await;
                     }
                     PassEnd::End if matches!(began_in, Presence::Ended(_)) => {
                         unread = false;
+                        read_to = Some(began_in);
                         self.rest(None).await;
                     }
                     PassEnd::End => {
@@ -130,10 +138,14 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
                     PassEnd::Stopped => return,
                 }
             }
-            if self.stop.is_cancelled() {
+            if self.stop.is_cancelled() && (!self.has_ended() || read_to == Some(*self.presence.borrow())) {
                 return;
             }
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(*self.presence.borrow(), Presence::Ended(_))
     }
 
     async fn pass(&mut self) -> PassEnd {
@@ -148,7 +160,11 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
             // Waiting for time, for a token and for the next item of a stream loses nothing when it is dropped.
             let line = tokio::select! {
                 biased;
-                () = self.stop.cancelled() => {
+                () = self.stop.cancelled(), if !(self.stop.is_cancelled() && self.has_ended()) => {
+                    if self.has_ended() {
+                        // Its log has an end, which is read to.
+                        continue;
+                    }
                     self.flush().await;
                     return PassEnd::Stopped;
                 }
@@ -217,7 +233,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
 
     async fn send(&mut self, batch: Batch) {
         // A batch leaves only when the one before it is remembered: a kill repeats one batch at most. Batches that go
-        // for their age are seconds apart, and the cursors are written every second anyway: only full ones wait here.
+        // for their age are seconds apart, and the cursors are written every other second anyway: only full ones wait here.
         if let Some(change) = self.unsaved.take() {
             self.shared.save_cursors(Some(change)).await;
         }

@@ -55,7 +55,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// How often cursors are written and counters published, if they changed.
-pub const REPORT_EVERY: Duration = Duration::from_secs(1);
+pub const REPORT_EVERY: Duration = Duration::from_secs(2);
 
 /// For what was read to be delivered when the agent stops. systemd gives a unit 90 s, and other tasks stop too.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -107,7 +107,9 @@ impl<S, K> Shared<S, K> {
     }
 }
 
-/// Ships until `shutdown`; then delivers what was read, for [`DRAIN_LIMIT`] at most, and returns.
+/// Ships until `shutdown`; then delivers what was read, and of containers that have ended all that they wrote, for
+/// [`DRAIN_LIMIT`] at most, and returns. A container that runs on is read on at the next start; one that has ended may
+/// have done so with the machine, and its last lines would otherwise never leave an instance that is terminated.
 pub async fn run<S: LogSource, K: LogSink>(shipper: Shipper<S, K>, shutdown: CancellationToken) {
     let mut changes = shipper.board.changes();
     let mut fleet = Fleet::new(shipper);
@@ -130,6 +132,8 @@ pub async fn run<S: LogSource, K: LogSink>(shipper: Shipper<S, K>, shutdown: Can
             }
         }
     }
+    // The board may have changed together with the word to stop: how containers ended is on it.
+    fleet.look();
     fleet.drain().await;
     fleet.report().await;
 }

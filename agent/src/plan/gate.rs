@@ -22,8 +22,15 @@ pub(super) struct Judgement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Gate {
     Passed,
-    Open { until: Timestamp, detail: String },
-    Failed { cause: String },
+    Open {
+        until: Timestamp,
+        detail: String,
+    },
+    /// Healthy for long enough; its `after` command is to be asked.
+    Ask,
+    Failed {
+        cause: String,
+    },
 }
 
 /// `None` while it does not run.

@@ -3,9 +3,11 @@
 use super::ServicePlan;
 use super::draft::Draft;
 use super::gate::{Judgement, judge};
+use super::policy;
+use super::policy::Preparation;
 use super::remembered::remembered;
 use super::view::{View, run_of, runs};
-use super::wanted::{Named, named};
+use super::wanted::{Named, asked_for, named};
 use super::words::{self, short};
 use crate::history::Version;
 use crate::observed::Container;
@@ -53,6 +55,7 @@ pub(super) fn report(view: &View<'_>, mut draft: Draft, target: Option<&Version>
         explanation,
         problems: draft.problems,
         passed: shown.and_then(run_of).filter(|_| passing),
+        notes: policy::notes(view, target),
         serves: passing || (engine_up && passed_before && health == HealthState::Unknown),
         routed,
         draining: draft.draining,
@@ -152,15 +155,30 @@ fn update(
     let arrived = shown.is_some_and(|container| container.digest == digest && container.spec == version.spec);
     let good = view.record.good.as_ref() == Some(&version);
     if good || (arrived && view.way_back(&version).is_none()) {
-        let failure = candidate.and_then(|candidate| candidate.failure.as_ref());
-        return current(failure.map(|failure| failure.message.clone()), checked_at);
+        return settled(view, checked_at);
     }
-    let (state, reason) = on_its_way(view, draft, target == Some(&version));
+    let (state, reason) = match policy::delay(view, &version) {
+        Some(delay) if delay.next != Some(Preparation::Pull) => (delay.state, Some(delay.reason)),
+        delay => on_its_way(view, draft, delay.is_some() || target == Some(&version)),
+    };
     UpdateStatus { state, candidate: Some(digest), reason, checked_at }
 }
 
 fn current(reason: Option<String>, checked_at: Option<Timestamp>) -> UpdateStatus {
     UpdateStatus { state: UpdateState::Current, candidate: None, reason, checked_at }
+}
+
+/// What runs is what is named.
+fn settled(view: &View<'_>, checked_at: Option<Timestamp>) -> UpdateStatus {
+    if let Some(since) = view.record.held_since {
+        let reason = Some(format!("held since {since:.0}; `agentctl release {}` ends that", view.name()));
+        return UpdateStatus { state: UpdateState::Held, ..current(reason, checked_at) };
+    }
+    let asked = asked_for(view).map(|target| {
+        format!("{} was asked for at {:.0} instead of {}", target.named, target.at, target.instead_of)
+    });
+    let failure = view.candidate().and_then(|candidate| candidate.failure.as_ref());
+    current(asked.or_else(|| failure.map(|failure| failure.message.clone())), checked_at)
 }
 
 fn on_its_way(view: &View<'_>, draft: &Draft, is_target: bool) -> (UpdateState, Option<String>) {

@@ -2,6 +2,7 @@
 
 use super::beside;
 use super::draft::Draft;
+use super::policy;
 use super::report;
 use super::steps;
 use super::view::{View, runs};
@@ -9,7 +10,7 @@ use super::wanted::{Named, Wanted, named, wanted};
 use super::words::{megabytes, short};
 use super::{Action, ServicePlan};
 use crate::history::Version;
-use crate::history::memory::StopCause;
+use crate::history::memory::{StepKind, StopCause};
 use crate::observed::ContainerState;
 use crate::snapshot::{EngineView, ImageState};
 use crate::status::ServiceState;
@@ -35,15 +36,18 @@ pub(super) fn plan(view: &View<'_>) -> (ServicePlan, Option<Timestamp>) {
 }
 
 fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
-    if let Some(since) = view.record.stopped_since {
-        stopped(draft, view, since);
-        return None;
+    let wanted = wanted(view);
+    if !matches!(wanted, Wanted::Stopped { .. }) {
+        registry_problem(draft, view);
     }
-    registry_problem(draft, view);
-    let target = match wanted(view) {
+    let target = match wanted {
         Wanted::Run { version, reason } => {
             reason.into_iter().for_each(|reason| draft.say(reason));
             version
+        }
+        Wanted::Stopped { since } => {
+            rest(draft, view, since);
+            return None;
         }
         Wanted::Nothing { reason, barred } => {
             draft.idle(if barred { ServiceState::Failed } else { ServiceState::Waiting });
@@ -61,20 +65,10 @@ fn decide(draft: &mut Draft, view: &View<'_>) -> Option<Version> {
         keep_alive(draft, view, &target, good);
     }
     clear_away(draft, view, &target);
-    failures(draft, view, &target);
+    policy::prepare(draft, view);
+    failures(draft, view, Some(&target));
     one_at_a_time(draft, view);
     Some(target)
-}
-
-/// A person stopped it: what runs is stopped, and nothing is started, until a person starts it.
-fn stopped(draft: &mut Draft, view: &View<'_>, since: Timestamp) {
-    draft.idle(ServiceState::Stopped);
-    draft.say(format!("stopped by a person since {since}"));
-    for container in view.containers.iter().filter(|container| runs(container)) {
-        let reason = format!("{} is to be stopped", container.name);
-        steps::stop(draft, view, container, StopCause::Requested, reason);
-    }
-    one_at_a_time(draft, view);
 }
 
 /// One step at a time; the next plan sees its result, and decides anew.
@@ -82,6 +76,19 @@ fn one_at_a_time(draft: &mut Draft, view: &View<'_>) {
     if view.in_flight().is_some_and(|in_flight| in_flight.step.is_some()) {
         draft.step = None;
     }
+}
+
+/// A person has stopped the service: nothing of it runs until a person starts it.
+fn rest(draft: &mut Draft, view: &View<'_>, since: Timestamp) {
+    let name = view.name();
+    let reason = format!("stopped since {since:.0}; `agentctl start {name}` starts it");
+    match view.containers.iter().find(|container| runs(container)) {
+        Some(container) => steps::stop(draft, view, container, StopCause::Requested, reason),
+        None => draft.say(reason),
+    }
+    draft.idle(ServiceState::Stopped);
+    failures(draft, view, None);
+    one_at_a_time(draft, view);
 }
 
 fn work_under_way(draft: &mut Draft, view: &View<'_>, target: &Version) {
@@ -92,7 +99,7 @@ fn work_under_way(draft: &mut Draft, view: &View<'_>, target: &Version) {
     if let Some(pull) = &in_flight.pull {
         let (current, total) = (pull.progress.current_bytes, pull.progress.total_bytes);
         let done = format!("{} of {}", megabytes(current), megabytes(total));
-        if view.predecessor(target).is_none() {
+        if pull.digest == target.digest && view.predecessor(target).is_none() {
             draft.idle(ServiceState::Pulling);
         }
         match view.now.checked_add(PROGRESS) {
@@ -155,8 +162,9 @@ fn registry_problem(draft: &mut Draft, view: &View<'_>) {
 }
 
 /// What failed and was not made good since, of the things that are still wanted.
-fn failures(draft: &mut Draft, view: &View<'_>, target: &Version) {
-    let subjects = [Some(target), view.record.good.as_ref()];
+fn failures(draft: &mut Draft, view: &View<'_>, target: Option<&Version>) {
+    let delayed = policy::delayed(view).map(|(version, _)| version);
+    let subjects = [target, view.record.good.as_ref(), delayed.as_ref()];
     let wanted: Vec<String> = subjects
         .into_iter()
         .flatten()
@@ -164,7 +172,8 @@ fn failures(draft: &mut Draft, view: &View<'_>, target: &Version) {
         .chain(view.containers.iter().map(|container| container.id.clone()))
         .collect();
     for (key, failure) in &view.memory.failures {
-        if wanted.contains(&key.subject) {
+        // A service that says "not now" is not in trouble.
+        if wanted.contains(&key.subject) && key.kind != StepKind::Before {
             draft.problem(view, &failure.code, failure.message.clone(), failure.hint.clone());
         }
     }

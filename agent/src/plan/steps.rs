@@ -3,12 +3,13 @@
 use super::Action;
 use super::beside;
 use super::draft::Draft;
-use super::gate::{Gate, gate, judge};
+use super::gate::{Gate, judge};
+use super::hooks::gate;
 use super::restart::{ended, restart, unhealthy};
 use super::view::{View, paused, run_of};
 use super::words::short;
 use crate::history::Version;
-use crate::history::memory::{StepKind, StopCause};
+use crate::history::memory::{Run, StepKind, StopCause};
 use crate::observed::{Container, ContainerState};
 use crate::snapshot::ImageState;
 use crate::status::{HealthState, ServiceState};
@@ -167,10 +168,15 @@ fn running(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), s
         }
         return;
     }
-    match gate(view, &judged, started_at) {
+    match gate(view, container, &judged, started_at) {
         Gate::Passed => {
             let reason = format!("{} passed its gate", short(&version.digest));
             draft.step(view, Action::RecordGood { version: version.clone() }, reason);
+        }
+        Gate::Ask => {
+            let reason = format!("{} is asked whether {} may stay", container.name, short(&version.digest));
+            let run = Run { container_id: container.id.clone(), started_at };
+            draft.step(view, Action::AskAfter { run }, reason);
         }
         Gate::Open { until, detail } => {
             draft.wait(format!("{} has not passed its gate yet: {detail}", short(&version.digest)), until);

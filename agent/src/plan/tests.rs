@@ -1,6 +1,10 @@
 //! One service in one situation each: the whole plan.
 
 mod beside;
+mod hooks;
+mod images;
+mod policy;
+mod policy_histories;
 mod rules;
 mod situation;
 mod updates;
@@ -229,7 +233,7 @@ fn a_dependent_service_waits_until_the_other_one_is_healthy() {
     if let EngineView::Up { containers, .. } = &mut situation.observed.engine {
         containers.push(container("worker", 1, (NEW, SPEC), ContainerState::Created));
     }
-    let desired = Desired { services: vec![situation.service.clone(), worker] };
+    let desired = Desired { services: vec![situation.service.clone(), worker], ..Desired::default() };
     let waiting = plan(&desired, &situation.observed, &situation.history, at(1000)).services.remove(1);
     assert_eq!((waiting.step, waiting.status.state), (None, ServiceState::Waiting));
     assert_eq!(

@@ -1,10 +1,13 @@
-//! Which version of a service should run: what its reference names, unless that is barred or unknown.
+//! Which version of a service should run: none when a person has stopped it, else what a person asked for, else what its
+//! reference names; unless that is barred, unknown, or not to be taken yet.
 
 use super::gate::judge;
+use super::policy;
 use super::view::{View, runs, version_of};
 use super::words::short;
-use crate::history::Version;
+use crate::history::{Target, Version};
 use crate::status::HealthState;
+use jiff::Timestamp;
 use node::config::settings::ImageVersion;
 
 /// What should run.
@@ -12,6 +15,8 @@ use node::config::settings::ImageVersion;
 pub(super) enum Wanted {
     /// This version; with the reason, where it is not what the reference names.
     Run { version: Version, reason: Option<String> },
+    /// A person has stopped the service.
+    Stopped { since: Timestamp },
     /// Nothing can be; `barred` where that is for good, until another image or specification comes.
     Nothing { reason: String, barred: bool },
 }
@@ -25,8 +30,17 @@ pub(super) enum Named {
     NotAsked,
 }
 
+/// What a person asked for, until node.toml names something else.
+pub(super) fn asked_for<'a>(view: &View<'a>) -> Option<&'a Target> {
+    let target = view.record.target.as_ref()?;
+    (target.instead_of == view.wanted.settings.image.to_string()).then_some(target)
+}
+
 pub(super) fn named(view: &View<'_>) -> Named {
     let settings = &view.wanted.settings;
+    if let Some(target) = asked_for(view) {
+        return Named::Digest(target.digest.clone());
+    }
     if let ImageVersion::Digest(digest) = &settings.image.version {
         return Named::Digest(digest.clone());
     }
@@ -48,6 +62,9 @@ pub(super) fn named(view: &View<'_>) -> Named {
 }
 
 pub(super) fn wanted(view: &View<'_>) -> Wanted {
+    if let Some(since) = view.record.stopped_since {
+        return Wanted::Stopped { since };
+    }
     match named(view) {
         Named::Digest(digest) => with_answer(view, &digest),
         Named::Unknown(why) => without_answer(view, &why, false),
@@ -63,7 +80,10 @@ fn with_answer(view: &View<'_>, digest: &str) -> Wanted {
         return Wanted::Run { version: first, reason: Some(reason) };
     }
     let Some(entry) = view.record.barred(&version) else {
-        return Wanted::Run { version, reason: None };
+        return match policy::delay(view, &version) {
+            Some(delay) => meanwhile(view, delay.reason),
+            None => Wanted::Run { version, reason: None },
+        };
     };
     let barred = format!("{} failed before and is not tried again: {}", short(digest), entry.cause);
     match fallback(view) {
@@ -92,6 +112,17 @@ fn fallback(view: &View<'_>) -> Option<Version> {
     }
     let version = view.wanted_version(&good.digest);
     view.record.barred(&version).is_none().then_some(version)
+}
+
+/// While another digest is not taken yet: the good one, with the settings of now. The delay itself is told where it is
+/// known until when it lasts.
+fn meanwhile(view: &View<'_>, reason: String) -> Wanted {
+    let version = view.record.good.as_ref().map(|good| view.wanted_version(&good.digest));
+    let version = version.filter(|version| view.record.barred(version).is_none()).or_else(|| fallback(view));
+    match version {
+        Some(version) => Wanted::Run { version, reason: None },
+        None => Wanted::Nothing { reason, barred: false },
+    }
 }
 
 fn without_answer(view: &View<'_>, why: &str, soon: bool) -> Wanted {

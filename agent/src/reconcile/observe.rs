@@ -59,6 +59,11 @@ impl<E: Engine> Observer<E> {
         }
     }
 
+    /// Whom it asks.
+    pub(super) fn engine(&self) -> &Arc<E> {
+        &self.engine
+    }
+
     /// Returns when something happened in the engine since the last return. Cancel safe.
     pub(super) async fn changed(&self) {
         self.engine.changed().await;
@@ -98,6 +103,7 @@ impl<E: Engine> Observer<E> {
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
+            store: None,
         };
         for (image, digest) in images_of_interest(desired, &moment, history) {
             match self.image(&image, &digest).await {

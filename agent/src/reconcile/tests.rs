@@ -1,6 +1,8 @@
 //! The whole loop with its poller, in virtual time, on a simulated node.
 
 mod beside;
+mod drain;
+mod rules;
 mod verbs;
 
 use super::*;
@@ -31,6 +33,7 @@ struct Agent {
     desired: watch::Sender<Desired>,
     commands: mpsc::Sender<Command>,
     shutdown: CancellationToken,
+    drain: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -60,7 +63,7 @@ impl Agent {
         let (candidates, candidates_seen) = watch::channel(BTreeMap::new());
         let (commands, commands_taken) = mpsc::channel(16);
         let (asks, asks_taken) = mpsc::channel(16);
-        let shutdown = CancellationToken::new();
+        let (shutdown, drain) = (CancellationToken::new(), CancellationToken::new());
         let engine = Arc::new(node.clone());
         let secrets = node::secrets::Store::new(&paths);
         let outside = Outside {
@@ -78,6 +81,7 @@ impl Agent {
             heartbeat: Heartbeat::default(),
             clock: node.clock(),
             shutdown: shutdown.clone(),
+            drain: drain.clone(),
         };
         let poller = updates::Inputs {
             desired: wanted,
@@ -90,7 +94,7 @@ impl Agent {
             tokio::spawn(run(outside, inputs)),
             tokio::spawn(updates::run(engine, node.clock(), poller)),
         ];
-        Agent { node, root, board, desired, commands, shutdown, tasks }
+        Agent { node, root, board, desired, commands, shutdown, drain, tasks }
     }
 
     /// Waits until the status is so, and returns how long that took.
@@ -156,7 +160,7 @@ impl Agent {
 }
 
 fn wants(names: &[&str]) -> Desired {
-    Desired { services: names.iter().map(|name| service(name, "spec")).collect() }
+    Desired { services: names.iter().map(|name| service(name, "spec")).collect(), ..Desired::default() }
 }
 
 async fn deployed() -> Agent {

@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use crate::plan::Action;
 use crate::registry::Registry;
 use crate::snapshot::{InFlight, PullInFlight};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -29,6 +29,8 @@ pub(super) struct Finished {
 struct Slots {
     pull: Option<Pull>,
     step: Option<String>,
+    /// The container that the step stops.
+    stops: Option<String>,
 }
 
 struct Pull {
@@ -84,7 +86,13 @@ impl<E: Engine, R: Registry> Work<E, R> {
         let slots = self.slots.entry(name.to_owned()).or_default();
         match action {
             Action::Pull { digest } => slots.pull = Some(Pull { digest, progress, task }),
-            other => slots.step = Some(words(&other).to_owned()),
+            other => {
+                slots.step = Some(words(&other).to_owned());
+                slots.stops = match other {
+                    Action::Stop { container_id, .. } => Some(container_id),
+                    _ => None,
+                };
+            }
         }
     }
 
@@ -96,7 +104,9 @@ impl<E: Engine, R: Registry> Work<E, R> {
                     self.free(&finished);
                     return finished;
                 }
-                // Only at shutdown are tasks given up, and a panic ends the process.
+                // Given up, when the machine goes down.
+                Some(Err(error)) if error.is_cancelled() => {}
+                // A panic ends the process.
                 Some(Err(error)) => tracing::error!("a step broke off: {error}"),
                 None => std::future::pending().await,
             }
@@ -107,18 +117,34 @@ impl<E: Engine, R: Registry> Work<E, R> {
         let Some(slots) = self.slots.get_mut(&finished.service) else { return };
         match finished.action {
             Action::Pull { .. } => slots.pull = None,
-            _ => slots.step = None,
+            _ => (slots.step, slots.stops) = (None, None),
         }
         if slots.pull.is_none() && slots.step.is_none() {
             self.slots.remove(&finished.service);
         }
     }
 
-    /// Gives up pulls, which are resumed at the next start, and lets the other steps finish, for a while.
-    pub(super) async fn wind_down(&mut self) {
-        for pull in self.slots.values().filter_map(|slots| slots.pull.as_ref()) {
+    /// Containers that a step under way stops.
+    pub(super) fn stops(&self) -> impl Iterator<Item = &String> {
+        self.slots.values().filter_map(|slots| slots.stops.as_ref())
+    }
+
+    /// Services with a step under way that stops nothing, so that it may have something running in the end.
+    pub(super) fn busy(&self) -> BTreeSet<String> {
+        let busy = self.slots.iter().filter(|(_, slots)| slots.step.is_some() && slots.stops.is_none());
+        busy.map(|(service, _)| service.clone()).collect()
+    }
+
+    /// Pulls are resumed at the next start.
+    pub(super) fn give_up_pulls(&mut self) {
+        for pull in self.slots.values_mut().filter_map(|slots| slots.pull.take()) {
             pull.task.abort();
         }
+    }
+
+    /// Gives up pulls, and lets the other steps finish, for a while.
+    pub(super) async fn wind_down(&mut self) {
+        self.give_up_pulls();
         let drained = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(WIND_DOWN, drained).await.is_err() {
             tracing::warn!(
@@ -143,6 +169,9 @@ fn words(action: &Action) -> &'static str {
         Action::Start { .. } => "the start of a container",
         Action::Stop { .. } => "the stop of a container",
         Action::Remove { .. } => "the removal of a container",
+        Action::RemoveImage { .. } => "the removal of an image",
+        Action::AskBefore { .. } => "the question whether it may be replaced",
+        Action::AskAfter { .. } => "the question whether it may take over",
         Action::RecordGood { .. } | Action::Quarantine { .. } => "a note in the history",
     }
 }

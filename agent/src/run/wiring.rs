@@ -14,11 +14,12 @@ use crate::clock::Clock;
 use crate::cloud::ecr::Ecr;
 use crate::cloud::logs::CloudWatchLogs;
 use crate::desired::Desired;
+use crate::firewall::{Firewall, FirewallError};
 use crate::health::Health;
 use crate::history;
-use crate::host::firewall::Nftables;
 use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
+use crate::rules::Rules;
 use crate::secrets::{Refresh, Versions};
 use crate::{apply, logs, updates};
 use jiff::Timestamp;
@@ -28,12 +29,14 @@ use node::handoff;
 use node::identity::Facts;
 use node::secrets::Store;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Requests to ask a registry; the loop sends one per command of an operator.
 const ASKS_WAITING: usize = 16;
+/// The name of the loop, for whose end the way down with the machine waits.
+pub(super) const RECONCILE: &str = "reconcile";
 
 /// Starts them all.
 pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &Facts) {
@@ -124,14 +127,14 @@ fn services(
         asks: asked,
         candidates: sender,
         seed: facts.instance_id.clone(),
-        shutdown: agent.stop.clone(),
+        shutdown: agent.drain.clone(),
     };
     agent.spawn("updates", updates::run(Arc::clone(&registry), Arc::clone(&clock), polling));
     let engine = Arc::new(agent.docker.clone());
     let outside = Outside {
         tools: apply::Tools { engine: Arc::clone(&engine), registry, secrets },
         gates: Arc::new(Health::with_clock(engine, Arc::clone(&clock))),
-        firewall: Arc::new(Nftables::open()),
+        firewall: Arc::new(Unrouted::default()),
         history: history::store::Store::new(&agent.start.paths),
     };
     let inputs = reconcile::Inputs {
@@ -143,8 +146,32 @@ fn services(
         heartbeat: agent.heartbeat.clone(),
         clock,
         shutdown: agent.stop.clone(),
+        drain: agent.drain.clone(),
     };
-    agent.spawn("reconcile", reconcile::run(outside, inputs));
+    agent.spawn(RECONCILE, reconcile::run(outside, inputs));
+}
+
+/// Takes every rule and enforces none: stands here until this build has a firewall of its own.
+#[derive(Default)]
+struct Unrouted(std::sync::Mutex<Rules>);
+
+impl Firewall for Unrouted {
+    async fn rules(&self) -> Result<Rules, FirewallError> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    async fn replace(&self, rules: &Rules) -> Result<(), FirewallError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(rules);
+        Ok(())
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
+    async fn connections(&self, _pid: u32, _ports: &[u16]) -> Option<u64> {
+        None
+    }
 }
 
 fn shipping(agent: &mut Agent, facts: &Facts, settings: settings::Logs, sink: CloudWatchLogs) {

@@ -157,7 +157,7 @@ impl Engine for Simulated {
     }
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
-        Ok(None)
+        Ok(self.world().disk)
     }
 
     async fn bridges(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
@@ -165,12 +165,12 @@ impl Engine for Simulated {
     }
 
     async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
-        Ok(Vec::new())
+        Ok(self.world().store())
     }
 
     async fn remove_image(&self, name: &str) -> Result<(), EngineError> {
-        self.world().images.remove(name);
-        Ok(())
+        let result = self.world().remove_image(name);
+        self.done("remove an image", result)
     }
 
     async fn stop(&self, container_id: &str, _timeout: Duration) -> Result<(), EngineError> {
@@ -193,7 +193,7 @@ impl Engine for Simulated {
         _command: &[String],
         _timeout: Duration,
     ) -> Result<ExecOutcome, EngineError> {
-        Ok(ExecOutcome { code: 0, output: String::new() })
+        Ok(ExecOutcome { code: self.world().says, output: "so it is".to_owned() })
     }
 
     async fn changed(&self) {

@@ -60,18 +60,22 @@ pub(super) fn recipe(distribution: &Distribution, has: impl Fn(&str) -> bool) ->
     let apt = |arguments: &[&str]| run("apt-get", &[&APT_OPTIONS[..], arguments].concat());
     // yum where dnf is missing: the same words.
     let manager = if has("dnf") || !has("yum") { "dnf" } else { "yum" };
+    // The agent leads ports to containers with it. No engine asks for it by itself.
+    let nftables: &[&str] = if has("nft") { &[] } else { &["nftables"] };
+    let install = |package: &str| run(manager, &[&["install", "-y", package], nftables].concat());
     Recipe::Commands(match (distribution.id.as_str(), distribution.version.as_str()) {
         // Docker is in the extras of Amazon Linux 2, not in its core repository.
         ("amzn", "2") if has("amazon-linux-extras") => {
-            vec![run("amazon-linux-extras", &["install", "-y", "docker"])]
+            let nftables = nftables.iter().map(|package| run(manager, &["install", "-y", package]));
+            nftables.chain([run("amazon-linux-extras", &["install", "-y", "docker"])]).collect()
         }
-        ("amzn", _) => vec![run(manager, &["install", "-y", "docker"])],
-        ("fedora", _) => vec![run(manager, &["install", "-y", "moby-engine"])],
+        ("amzn", _) => vec![install("docker")],
+        ("fedora", _) => vec![install("moby-engine")],
         (id, _) if is_debian(id, distribution) => {
             // apparmor is only recommended by docker.io, but where the kernel has AppArmor an engine that finds no
             // `apparmor_parser` starts no container.
-            let install = ["-y", "--no-install-recommends", "install", "docker.io", "apparmor"];
-            vec![apt(&["update"]), apt(&install)]
+            let packages = ["-y", "--no-install-recommends", "install", "docker.io", "apparmor"];
+            vec![apt(&["update"]), apt(&[&packages[..], nftables].concat())]
         }
         _ if ["rhel", "centos"].iter().any(|name| is_like(distribution, name)) => return Recipe::NotPackaged,
         _ => return Recipe::Unknown,
@@ -104,20 +108,28 @@ mod tests {
         "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.4\"\n";
     const APT_INSTALL: &str = "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o \
         APT::Update::Error-Mode=any -q -y --no-install-recommends install docker.io apparmor";
+    const APT_INSTALL_WITH_NFTABLES: &str = "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o \
+        APT::Update::Error-Mode=any -q -y --no-install-recommends install docker.io apparmor nftables";
     const APT_UPDATE: &str =
         "apt-get -o DPkg::Lock::Timeout=5 -o Acquire::Retries=3 -o APT::Update::Error-Mode=any -q update";
 
     #[test]
     fn every_recorded_distribution_has_its_commands() {
         type Row = (&'static str, &'static str, &'static [&'static str], &'static [&'static str]);
-        let table: [Row; 7] = [
-            (AMAZON_2, "amzn 2", &["yum", "amazon-linux-extras"], &["amazon-linux-extras install -y docker"]),
-            (AMAZON_2, "amzn 2", &["yum"], &["yum install -y docker"]),
-            (AMAZON_2023, "amzn 2023", &["dnf", "yum"], &["dnf install -y docker"]),
-            (AMAZON_2023, "amzn 2023", &["yum"], &["yum install -y docker"]),
-            (FEDORA_41, "fedora 41", &["dnf"], &["dnf install -y moby-engine"]),
-            (UBUNTU_22, "ubuntu 22.04", &["apt-get"], &[APT_UPDATE, APT_INSTALL]),
-            (DEBIAN_12, "debian 12", &["apt-get"], &[APT_UPDATE, APT_INSTALL]),
+        const EXTRAS: &str = "amazon-linux-extras install -y docker";
+        let table: [Row; 11] = [
+            (AMAZON_2, "amzn 2", &["yum", "amazon-linux-extras", "nft"], &[EXTRAS]),
+            // The last one is what counts: an engine without nftables is better than none.
+            (AMAZON_2, "amzn 2", &["yum", "amazon-linux-extras"], &["yum install -y nftables", EXTRAS]),
+            (AMAZON_2, "amzn 2", &["yum", "nft"], &["yum install -y docker"]),
+            (AMAZON_2023, "amzn 2023", &["dnf", "yum", "nft"], &["dnf install -y docker"]),
+            (AMAZON_2023, "amzn 2023", &["dnf", "yum"], &["dnf install -y docker nftables"]),
+            (AMAZON_2023, "amzn 2023", &["yum", "nft"], &["yum install -y docker"]),
+            (FEDORA_41, "fedora 41", &["dnf", "nft"], &["dnf install -y moby-engine"]),
+            (FEDORA_41, "fedora 41", &["dnf"], &["dnf install -y moby-engine nftables"]),
+            (UBUNTU_22, "ubuntu 22.04", &["apt-get", "nft"], &[APT_UPDATE, APT_INSTALL]),
+            (DEBIAN_12, "debian 12", &["apt-get", "nft"], &[APT_UPDATE, APT_INSTALL]),
+            (DEBIAN_12, "debian 12", &["apt-get"], &[APT_UPDATE, APT_INSTALL_WITH_NFTABLES]),
         ];
         for (text, name, programs, expected) in table {
             let distribution = Distribution::parse(text);

@@ -4,8 +4,9 @@ use crate::Situation;
 use crate::bench::{Bench, within};
 use agent::engine::{Engine, EngineError};
 use agent::observed::ContainerState;
-use node::config::settings::{Mount, Network, Port, Protocol};
+use node::config::settings::{Mount, Network, Port, Protocol, Strategy};
 use std::fs;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -16,6 +17,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("secrets_arrive_as_environment_and_files", secrets_arrive_as_environment_and_files),
     ("services_reach_each_other_by_name", services_reach_each_other_by_name),
     ("a_port_in_use_is_named", a_port_in_use_is_named),
+    ("a_routed_container_leaves_the_ports_of_the_host_free", a_routed_container_leaves_the_ports_free),
     ("a_start_that_cannot_work_says_why", a_start_that_cannot_work_says_why),
     ("a_missing_mount_is_not_made", a_missing_mount_is_not_made),
     ("how_containers_end", how_containers_end),
@@ -157,6 +159,47 @@ fn a_port_in_use_is_named(bench: &mut Bench, runtime: &Runtime) {
 }
 
 const IN_USE: (&str, &str) = ("port_in_use", "cannot start container api-2: host port 8080 is in use");
+
+fn a_routed_container_leaves_the_ports_free(bench: &mut Bench, runtime: &Runtime) {
+    let routed = |generation| {
+        let mut spec = bench.spec("api", generation, &["httpd", "-f", "-p", "8000", "-h", "/www"]);
+        let port = |host, container, protocol| Port { host, container, protocol };
+        spec.settings.ports = vec![port(80, 8000, Protocol::Tcp), port(53, 5353, Protocol::Udp)];
+        spec.settings.update.strategy = Strategy::BlueGreen;
+        spec
+    };
+    runtime.block_on(async {
+        assert!(bench.docker.bridges().await.expect("asked").len() <= 1);
+        for generation in [1, 2] {
+            bench.run(&routed(generation)).await.expect("beside the other");
+        }
+        let bridges = bench.docker.bridges().await.expect("asked");
+        assert_eq!(bridges.len(), 1, "{bridges:?}");
+        for name in ["api-1", "api-2"] {
+            let found = bench.find(name).await.expect("listed");
+            assert_eq!(found.routed_ports, routed(1).settings.ports);
+            assert_eq!(found.network_prefix, bridges.first().copied());
+            let status = fs::read_to_string(format!("/proc/{}/status", found.pid.expect("it runs")));
+            assert!(status.expect("its process").contains("Name:\thttpd"), "{found:?}");
+            let proxies: Vec<_> = found.ipv6_ports.iter().map(|it| (it.container, it.protocol)).collect();
+            assert_eq!(proxies, [(5353, Protocol::Udp), (8000, Protocol::Tcp)], "{found:?}");
+            let proxy = found.ipv6_ports.iter().find(|port| port.protocol == Protocol::Tcp);
+            let to = (Ipv6Addr::LOCALHOST, proxy.expect("for TCP").host);
+            within(name, tokio::net::TcpStream::connect(to)).await.expect("the engine's proxy listens");
+        }
+        for port in [80, 53] {
+            assert!(std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok(), "{port} is free");
+        }
+        bench
+            .docker
+            .stop(&bench.find("api-1").await.expect("listed").id, Duration::ZERO)
+            .await
+            .expect("stopped");
+        let stopped = bench.find("api-1").await.expect("listed");
+        assert_eq!((stopped.pid, stopped.address, stopped.network_prefix), (None, None, None));
+        assert_eq!((stopped.routed_ports.len(), stopped.ipv6_ports), (2, vec![]));
+    });
+}
 
 fn a_start_that_cannot_work_says_why(bench: &mut Bench, runtime: &Runtime) {
     runtime.block_on(async {

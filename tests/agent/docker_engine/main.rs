@@ -11,6 +11,8 @@ mod broken;
 mod containers;
 mod gates;
 mod images;
+mod looks;
+mod wire;
 
 use bench::Bench;
 use std::io::Write;
@@ -29,7 +31,10 @@ fn main() -> ExitCode {
     }
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let situations = images::SITUATIONS.iter().chain(containers::SITUATIONS).chain(gates::SITUATIONS);
-    let situations = situations.chain(broken::SITUATIONS).filter(|(name, _)| name.contains(&wanted));
+    let situations = situations
+        .chain(looks::SITUATIONS)
+        .chain(broken::SITUATIONS)
+        .filter(|(name, _)| name.contains(&wanted));
     let situations: Vec<&Situation> = situations.collect();
     println!("running {} tests", situations.len());
     harness::instance::enter_own_network().expect("a network namespace");

@@ -11,7 +11,8 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     ("random_rules_are_read_back_as_they_were_asked_for", random_rules_are_read_back),
@@ -69,7 +70,7 @@ fn random_rules_are_read_back(scene: &mut Scene) {
 fn sample(routes: u16) -> Rules {
     let route = |number: u16| {
         let address = Ipv4Addr::from(0xac12_0000 + u32::from(number));
-        let protocol = if number % 8 == 0 { Protocol::Udp } else { Protocol::Tcp };
+        let protocol = if number.is_multiple_of(8) { Protocol::Udp } else { Protocol::Tcp };
         (HostPort { protocol, number }, Target { address, port: 8000, ipv6_proxy: Some(number + 32768) })
     };
     let routes: BTreeMap<HostPort, Target> = (1..=routes).map(route).collect();

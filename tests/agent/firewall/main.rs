@@ -20,7 +20,7 @@ use scene::{Flavor, Scene};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use tokio::time::Instant;
 
 /// A name and what happens.
 pub(crate) type Situation = (&'static str, fn(&mut Scene));

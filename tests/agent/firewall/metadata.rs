@@ -1,20 +1,21 @@
-//! Who reaches the instance metadata.
+//! Who reaches the instance metadata, and what listens for the host alone.
 
 use crate::Situation;
 use crate::containers::Running;
-use crate::peers::{nobody, serve_at, who};
+use crate::peers::{BRIEF, flow, nobody, serve_at, who};
 use crate::scene::{Scene, output};
 use agent::rules::Rules;
 use harness::netns::METADATA_ADDRESS;
 use std::io::ErrorKind;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     ("metadata_is_for_those_that_may", metadata_is_for_those_that_may),
     ("metadata_over_ipv6_is_for_no_container", metadata_over_ipv6_is_for_no_container),
+    ("loopback_of_the_host_is_not_for_containers", loopback_of_the_host_is_not_for_containers),
 ];
 
-const METADATA: (std::net::Ipv4Addr, u16) = (METADATA_ADDRESS, 80);
+const METADATA: (Ipv4Addr, u16) = (METADATA_ADDRESS, 80);
 const METADATA_IPV6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 fn metadata_is_for_those_that_may(scene: &mut Scene) {
@@ -85,4 +86,52 @@ fn metadata_over_ipv6_is_for_no_container(scene: &mut Scene) {
     instance(&format!("ip -6 address del fd00:200::1/64 dev {bridge}; ip -6 route del {METADATA_IPV6}/128"));
     let gone = format!("ip -6 address del {METADATA_IPV6}/128 dev lo; ip -6 route del fd00:200::/64");
     run(scene.network.cloud.command("sh").args(["-c", &gone]));
+}
+
+/// Name of the interface that the container's network has on the host.
+fn bridge(scene: &Scene, container: &Running) -> String {
+    let mut ip = scene.network.instance.command("ip");
+    let routes = output(ip.args(["-o", "-4", "route", "show", "proto", "kernel"])).expect("routes");
+    let (network, _) = container.observed.network_prefix.expect("on the bridge");
+    let line = routes.lines().find(|line| line.starts_with(&network.to_string())).expect("its route");
+    line.split_whitespace().skip_while(|word| *word != "dev").nth(1).expect("its interface").to_owned()
+}
+
+/// A container that may do all with its own network sends to the host's 127.0.0.1.
+fn loopback_of_the_host_is_not_for_containers(scene: &mut Scene) {
+    let container = scene.routed("curious");
+    let bridge = bridge(scene, &container);
+    let setting = format!("/proc/sys/net/ipv4/conf/{bridge}/route_localnet");
+    let is_open = || {
+        let mut cat = scene.network.instance.command("cat");
+        output(cat.arg(&setting)).expect("a setting").trim() == "1"
+    };
+    let gateway =
+        container.observed.network_prefix.map(|(network, _)| Ipv4Addr::from(u32::from(network) + 1));
+    let inside = format!(
+        "ip route del local 127.0.0.0/8 dev lo table local && ip route del local 127.0.0.1 dev lo table local && \
+         ip route add 127.0.0.1/32 via {}",
+        gateway.expect("on the bridge")
+    );
+    let network = format!("--net={}", container.network().display());
+    let mut nsenter = scene.network.cloud.command("nsenter");
+    output(nsenter.args([&network, "sh", "-c", &inside])).expect("routes of the container");
+    let to = SocketAddr::from((Ipv4Addr::LOCALHOST, 4242));
+    let listener = UdpSocket::bind(to).expect("for the host alone");
+    listener.set_read_timeout(Some(BRIEF)).expect("set");
+    let curious = flow(container.network(), to).expect("a socket");
+    let arrives = || {
+        curious.send(b"psst").expect("sent");
+        listener.recv(&mut [0; 16]).is_ok()
+    };
+    assert!(!is_open() && !arrives());
+    scene.replace(&container.rules());
+    assert!(is_open(), "answers to 127.0.0.1 come in on the bridge");
+    assert!(!arrives());
+    scene.nft(&["flush chain inet node-agent spoofed"]);
+    assert!(arrives(), "nothing else holds it off");
+    scene.replace(&container.rules());
+    assert!(!arrives());
+    scene.replace(&Rules::default());
+    assert!(!is_open() && !arrives(), "closed with the table");
 }

@@ -1,4 +1,4 @@
-//! Listing and making containers: the engine's documents to and from our own values.
+//! Inspecting and making containers: the engine's documents to and from our own values.
 //!
 //! Mapping is pure. A container whose labels cannot be read is reported once and left out: what we cannot place, we do
 //! not touch.
@@ -9,43 +9,23 @@ use crate::engine::{ContainerSpec, Engine as _, EngineError};
 use crate::observed::{Container, ContainerState, ImageHealth, ProxyPort, labels};
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
-    EndpointSettings, HealthStatusEnum, NetworkCreateRequest, NetworkSettings, PortBinding,
+    EndpointSettings, HealthStatusEnum, Ipam, IpamConfig, NetworkCreateRequest, NetworkSettings, PortBinding,
 };
-use bollard::query_parameters::{CreateContainerOptionsBuilder, ListContainersOptionsBuilder};
-use futures_util::future::try_join_all;
+use bollard::query_parameters::CreateContainerOptionsBuilder;
 use jiff::Timestamp;
 use node::config::settings::{Network, Port, Protocol};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 
 /// Marks the bridge as made by us, for people who look at `docker network ls`.
 const NETWORK_LABEL: &str = "node-agent.network";
 
 impl Docker {
-    pub(super) async fn list(&self) -> Result<Vec<Container>, EngineError> {
-        let filters = HashMap::from([("label", vec![labels::SERVICE])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        let summaries = self
-            .ask(ASK_DEADLINE, self.client().list_containers(Some(options)))
-            .await
-            .map_err(|refusal| self.refused("list containers", refusal))?;
-        let ids = summaries.into_iter().filter_map(|summary| summary.id);
-        let inspected = try_join_all(ids.map(|id| async move { self.inspect(&id).await })).await?;
-        let found = inspected.into_iter().flatten().map(observed);
-        let mut containers = Vec::new();
-        let mut unreadable = Vec::new();
-        for result in found {
-            match result {
-                Ok(container) => containers.push(container),
-                Err(reason) => unreadable.push(reason),
-            }
-        }
-        self.remember(&containers, unreadable);
-        Ok(containers)
-    }
-
     /// `None` when it vanished.
-    async fn inspect(&self, id_or_name: &str) -> Result<Option<ContainerInspectResponse>, EngineError> {
+    pub(super) async fn inspect(
+        &self,
+        id_or_name: &str,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
         match self.ask(ASK_DEADLINE, self.client().inspect_container(id_or_name, None)).await {
             Ok(container) => Ok(Some(container)),
             Err(refusal) if refusal.status() == Some(404) => Ok(None),
@@ -53,21 +33,6 @@ impl Docker {
                 Err(self.refused(&format!("inspect container {}", self.called(id_or_name)), refusal))
             }
         }
-    }
-
-    fn remember(&self, containers: &[Container], unreadable: Vec<Unreadable>) {
-        let mut seen = self.seen();
-        seen.names = containers.iter().map(|it| (it.id.clone(), it.name.clone())).collect();
-        for it in &unreadable {
-            if !seen.unreadable.contains(&it.id) {
-                tracing::warn!(
-                    container = it.id,
-                    reason = it.reason,
-                    "a container with our label is left alone"
-                );
-            }
-        }
-        seen.unreadable = unreadable.into_iter().map(|it| it.id).collect();
     }
 
     pub(super) async fn create_container(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
@@ -125,6 +90,15 @@ impl Docker {
         })
     }
 
+    /// Prefixes of the node's bridge; none where it is missing.
+    pub(super) async fn network_prefixes(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        match self.ask(ASK_DEADLINE, self.client().inspect_network(NODE_NETWORK, None)).await {
+            Ok(network) => Ok(prefixes(&network.ipam.unwrap_or_default())),
+            Err(refusal) if refusal.status() == Some(404) => Ok(BTreeSet::new()),
+            Err(refusal) => Err(self.refused(&format!("inspect network {NODE_NETWORK}"), refusal)),
+        }
+    }
+
     /// Makes the node's bridge where it is missing. One that exists is used, whoever made it.
     async fn ensure_network(&self) -> Result<(), EngineError> {
         // Engines before 25 make two networks of one name when asked twice at the same time.
@@ -155,13 +129,13 @@ fn host_has_ipv6() -> bool {
 }
 
 /// A container that carries our label but cannot be placed.
-#[derive(Debug, PartialEq, Eq)]
-struct Unreadable {
-    id: String,
-    reason: String,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unreadable {
+    pub(super) id: String,
+    pub(super) reason: String,
 }
 
-fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
+pub(super) fn observed(found: ContainerInspectResponse) -> Result<Container, Unreadable> {
     let id = found.id.unwrap_or_default();
     let unreadable = |reason: String| Unreadable { id: id.clone(), reason };
     let labels = found.config.and_then(|config| config.labels).unwrap_or_default();
@@ -247,8 +221,21 @@ fn address(settings: &NetworkSettings) -> Option<IpAddr> {
 fn network_prefix(settings: &NetworkSettings) -> Option<(Ipv4Addr, u8)> {
     let address: Ipv4Addr = endpoint(settings)?.ip_address.as_deref()?.parse().ok()?;
     let length = u8::try_from(endpoint(settings)?.ip_prefix_len?).ok().filter(|length| *length <= 32)?;
-    let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-    Some((address & Ipv4Addr::from(mask), length))
+    Some(network_of(address, length))
+}
+
+fn network_of(address: Ipv4Addr, length: u8) -> (Ipv4Addr, u8) {
+    let mask = u32::MAX.checked_shl(32_u32.saturating_sub(length.into())).unwrap_or(0);
+    (address & Ipv4Addr::from(mask), length)
+}
+
+/// Those of IPv4: a network may have one of each.
+fn prefixes(ipam: &Ipam) -> BTreeSet<(Ipv4Addr, u8)> {
+    let prefix = |config: &IpamConfig| {
+        let (address, length) = config.subnet.as_deref()?.split_once('/')?;
+        Some(network_of(address.parse().ok()?, length.parse().ok().filter(|length| *length <= 32)?))
+    };
+    ipam.config.iter().flatten().filter_map(prefix).collect()
 }
 
 /// `8000/tcp` of the engine.

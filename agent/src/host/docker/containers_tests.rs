@@ -91,6 +91,21 @@ fn a_routed_container() {
 }
 
 #[test]
+fn prefixes_of_a_network() {
+    for (config, expected) in [
+        (json!([{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}]), vec![([172, 18, 0, 0], 16)]),
+        (json!([{"Subnet": "172.18.0.0/16"}, {"Subnet": "fd00::/64"}]), vec![([172, 18, 0, 0], 16)]),
+        (json!([{"Subnet": "10.1.2.3/24"}, {"Subnet": "10.9.0.0/33"}]), vec![([10, 1, 2, 0], 24)]),
+        (json!([{}]), vec![]),
+        (Value::Null, vec![]),
+    ] {
+        let ipam: Ipam = serde_json::from_value(json!({ "Config": config })).expect("a document");
+        let expected = expected.into_iter().map(|(address, length)| (Ipv4Addr::from(address), length));
+        assert_eq!(prefixes(&ipam), expected.collect(), "{config}");
+    }
+}
+
+#[test]
 fn while_it_does_not_run_it_has_neither_process_nor_address() {
     let found = document(json!({
         "State": {"Status": "created", "Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"},

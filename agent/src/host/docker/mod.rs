@@ -1,18 +1,22 @@
 //! The Docker engine: [`Engine`] on bollard. Only this folder names that library.
 //!
-//! In: wanted containers and questions. Out: our own values, or an [`EngineError`] in words. Every call has a deadline
-//! and a connection of its own; what carries no label of ours is neither listed nor touched.
+//! In: wanted containers and questions. Out: our own values, or an [`EngineError`] in words. Every call has a deadline;
+//! what carries no label of ours is neither listed nor touched.
 //! Not its job: deciding what runs, retrying (but for the subscription to events), asking registries.
 
+mod connections;
 mod containers;
 mod create_body;
 mod distribution;
 mod events;
 mod exec;
 mod frames;
+mod inspections;
 mod logs;
+mod look;
 mod pull;
 mod refusal;
+mod store;
 mod tail;
 mod transport;
 
@@ -21,12 +25,15 @@ use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts,
 use crate::observed::{Container, Disk};
 use crate::registry::Login;
 use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOptionsBuilder};
+use inspections::Inspections;
 use node::config::settings::ImageReference;
 use refusal::{NoAnswer, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use transport::{Endpoint, Transport};
 
 /// The bridge on which services reach each other by name.
@@ -38,6 +45,9 @@ const ASK_DEADLINE: Duration = Duration::from_secs(5);
 const MAKE_DEADLINE: Duration = Duration::from_secs(30);
 /// Removing waits for a kill and deletes a file system layer.
 const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
+/// Steps at the same time that make, start or remove containers: measured, more are no faster, and would wait for each
+/// other until their deadlines pass.
+const MADE_AT_ONCE: usize = 8;
 /// What the engine needs beyond the time that it gives the container to stop.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// The library insists on a limit of its own; ours are always shorter, but for pulls and events, which have none.
@@ -58,6 +68,10 @@ struct Shared {
     seen: Mutex<Seen>,
     /// Held while the bridge is looked for and made, so that we do not make it twice.
     network: tokio::sync::Mutex<()>,
+    inspections: Arc<Mutex<Inspections<look::Inspected>>>,
+    /// Taken for a step that writes to the engine's disk.
+    making: Semaphore,
+    storage: Mutex<Option<store::Storage>>,
     events: events::Subscription,
 }
 
@@ -100,6 +114,9 @@ impl Docker {
             transport,
             seen: Mutex::default(),
             network: tokio::sync::Mutex::default(),
+            inspections: Arc::default(),
+            making: Semaphore::new(MADE_AT_ONCE),
+            storage: Mutex::default(),
             events: events::Subscription::default(),
         };
         Ok(Docker { client, shared: Arc::new(shared), bell: Bell::default() })
@@ -129,6 +146,16 @@ impl Docker {
     /// Names the call that was refused: `operation` in words with its object.
     fn refused(&self, operation: &str, refusal: Refusal) -> EngineError {
         refusal.of(operation, &self.shared.transport.endpoint.to_string())
+    }
+
+    fn inspections(&self) -> MutexGuard<'_, Inspections<look::Inspected>> {
+        self.shared.inspections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until fewer than [`MADE_AT_ONCE`] such steps are under way; deadlines begin after it.
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // The semaphore is never closed; were it, going on without a turn would only be slower.
+        self.shared.making.acquire().await.ok()
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
@@ -164,10 +191,12 @@ impl Engine for Docker {
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<String, EngineError> {
+        let _turn = self.turn().await;
         self.create_container(spec).await
     }
 
     async fn start(&self, container_id: &str) -> Result<(), EngineError> {
+        let _turn = self.turn().await;
         // 304, already started, is a success to the library.
         let started = self.ask(MAKE_DEADLINE, self.client.start_container(container_id, None)).await;
         started.map_err(|refusal| {
@@ -188,6 +217,7 @@ impl Engine for Docker {
     }
 
     async fn remove(&self, container_id: &str) -> Result<(), EngineError> {
+        let _turn = self.turn().await;
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.ask(REMOVE_DEADLINE, self.client.remove_container(container_id, Some(options))).await {
             // 409: the engine is removing it already.
@@ -212,19 +242,28 @@ impl Engine for Docker {
     }
 
     async fn disk(&self) -> Result<Option<Disk>, EngineError> {
-        Ok(None)
+        self.room().await
     }
 
     async fn images(&self) -> Result<Vec<LocalImage>, EngineError> {
-        Ok(Vec::new())
+        self.local_images().await
     }
 
-    async fn remove_image(&self, _name: &str) -> Result<(), EngineError> {
-        Ok(())
+    async fn remove_image(&self, name: &str) -> Result<(), EngineError> {
+        self.drop_image(name).await
+    }
+
+    async fn bridges(&self) -> Result<BTreeSet<(Ipv4Addr, u8)>, EngineError> {
+        self.network_prefixes().await
     }
 
     async fn changed(&self) {
-        self.shared.events.start(&self.bell, &self.client, &self.shared.transport);
+        let heard = events::Heard {
+            bell: self.bell.clone(),
+            inspections: Arc::clone(&self.shared.inspections),
+            transport: Arc::clone(&self.shared.transport),
+        };
+        self.shared.events.start(&self.client, heard);
         self.bell.heard().await;
     }
 
@@ -233,5 +272,7 @@ impl Engine for Docker {
     }
 }
 
+#[cfg(test)]
+mod connections_tests;
 #[cfg(test)]
 mod wire_tests;

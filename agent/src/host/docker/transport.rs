@@ -1,5 +1,5 @@
-//! How requests reach the engine: one connection per request, over a unix socket or plain TCP, with the API version that
-//! both sides speak in the path.
+//! How requests reach the engine: over connections to a unix socket or plain TCP that are kept for the next request, with
+//! the API version that both sides speak in the path.
 //!
 //! The library can do this too, but it refuses to start without a socket file, asks for the version with a version that
 //! old engines refuse, and leaves it out of the path. Connecting here makes no call: the version is asked for (`/_ping`)
@@ -7,20 +7,17 @@
 //!
 //! Not its job: deadlines. The caller drops the future, which closes the connection.
 
+use super::connections::{Connection, Idle, Payload};
 use bollard::BollardRequest;
 use bollard::errors::Error;
-use http_body_util::Empty;
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::client::conn::http1;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderMap, HeaderValue};
-use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, Uri};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_util::task::AbortOnDropHandle;
 
 /// Where Docker listens unless `DOCKER_HOST` says otherwise.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
@@ -117,87 +114,141 @@ fn make_login_url_safe(headers: &mut HeaderMap) {
 pub(super) struct Transport {
     pub(super) endpoint: Endpoint,
     version: Mutex<Option<Version>>,
+    idle: Idle,
 }
 
 impl Transport {
     pub(super) fn new(endpoint: Endpoint) -> Transport {
-        Transport { endpoint, version: Mutex::new(None) }
+        Transport { endpoint, version: Mutex::new(None), idle: Idle::default() }
     }
 
     /// Sends one request and returns when the head of the answer is there.
-    pub(super) async fn request(&self, mut request: BollardRequest) -> Result<Response<Incoming>, Error> {
+    ///
+    /// A connection that was kept may have ended a moment ago, with an engine that was restarted. What was not sent is
+    /// sent again, and so is a question, which changes nothing; anything else may have been done and is an error.
+    pub(super) async fn request(&self, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+        let (head, body) = request.into_parts();
+        let question = matches!(head.method, Method::GET | Method::HEAD);
+        let again = head.clone();
+        let tried =
+            self.try_request(Request::from_parts(head, body.map_err(Into::into).boxed_unsync())).await;
+        let answer = match tried {
+            Err(Broken { stale: true, unsent: Some(body), .. }) => {
+                self.forget();
+                self.try_request(Request::from_parts(again, body)).await
+            }
+            Err(Broken { stale: true, .. }) if question => {
+                self.forget();
+                self.try_request(Request::from_parts(again, nothing())).await
+            }
+            tried => tried,
+        };
+        answer.map_err(|broken| {
+            self.forget();
+            broken.error
+        })
+    }
+
+    async fn try_request(&self, mut request: Request<Payload>) -> Result<Response<Incoming>, Broken> {
         let version = self.agree().await?;
         *request.uri_mut() = versioned(request.uri(), version)?;
         make_login_url_safe(request.headers_mut());
-        let answer = self.send(request).await;
-        if answer.is_err() {
-            self.forget();
-        }
-        answer
+        self.send(request).await
     }
 
-    /// Asks for the version again before the next request: the engine was away.
+    /// Asks for the version again before the next request, over a new connection: the engine was away.
     pub(super) fn forget(&self) {
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.idle.clear();
     }
 
     /// Asks for the engine's version, unless it is known.
-    async fn agree(&self) -> Result<Version, Error> {
+    async fn agree(&self) -> Result<Version, Broken> {
+        // The engine ends a connection that is kept only when it ends itself: the next one may be another version.
+        if self.idle.drop_ended() {
+            self.forget();
+        }
         // Copied out so that the lock is not held while waiting for the engine.
         let known = *self.version.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(version) = known {
             return Ok(version);
         }
-        let ping = Request::get("/_ping").body(Empty::<Bytes>::new())?;
-        let answer = self.send(ping).await?;
+        let (answer, mut connection) = self.exchange(Request::get("/_ping").body(nothing())?).await?;
         let theirs = answer.headers().get("Api-Version").and_then(|value| value.to_str().ok());
         let agreed = match theirs.and_then(Version::parse) {
             Some(theirs) => agreed(theirs),
             None => Err("it does not say which version of the Docker API it speaks".to_owned()),
         };
-        let version =
-            agreed.map_err(|message| Error::DockerResponseServerError { status_code: 400, message })?;
-        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
-        Ok(version)
+        let agreed = agreed.map_err(|message| Error::DockerStreamError { error: message })?;
+        // Read to its end, so that the request that waits for this goes over the same connection.
+        if answer.into_body().collect().await.is_ok() && connection.sender.ready().await.is_ok() {
+            self.idle.put(connection);
+        }
+        *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(agreed);
+        Ok(agreed)
     }
 
-    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>, Error>
-    where
-        B: Body + Send + 'static,
-        B::Data: Send,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        match &self.endpoint {
-            Endpoint::Unix(path) => exchange(UnixStream::connect(path).await?, "docker", request).await,
-            Endpoint::Tcp(address) => {
-                exchange(TcpStream::connect(address.as_str()).await?, address, request).await
+    async fn send(&self, request: Request<Payload>) -> Result<Response<Incoming>, Broken> {
+        let (answer, connection) = self.exchange(request).await?;
+        self.idle.keep(connection);
+        Ok(answer)
+    }
+
+    /// The head of the answer, and the connection over which the rest of it comes.
+    async fn exchange(
+        &self,
+        mut request: Request<Payload>,
+    ) -> Result<(Response<Incoming>, Connection), Broken> {
+        let (mut connection, kept) = match self.idle.take() {
+            Some(connection) => (connection, true),
+            None => (self.connect().await?, false),
+        };
+        let host = match &self.endpoint {
+            Endpoint::Unix(_) => "docker",
+            Endpoint::Tcp(address) => address,
+        };
+        let host = HeaderValue::from_str(host).map_err(hyper::http::Error::from)?;
+        request.headers_mut().insert(HOST, host);
+        match connection.sender.try_send_request(request).await {
+            Ok(answer) => Ok((answer, connection)),
+            Err(mut failed) => {
+                let unsent = failed.take_message().map(Request::into_body);
+                Err(Broken { stale: kept, unsent, error: failed.into_error().into() })
             }
         }
     }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        match &self.endpoint {
+            Endpoint::Unix(path) => Connection::over(UnixStream::connect(path).await?).await,
+            Endpoint::Tcp(address) => Connection::over(TcpStream::connect(address.as_str()).await?).await,
+        }
+    }
+}
+
+/// A request that brought no answer.
+struct Broken {
+    /// It went over a connection that had been kept.
+    stale: bool,
+    /// The body, where nothing of the request was written.
+    unsent: Option<Payload>,
+    error: Error,
+}
+
+impl<E: Into<Error>> From<E> for Broken {
+    fn from(error: E) -> Broken {
+        Broken { stale: false, unsent: None, error: error.into() }
+    }
+}
+
+fn nothing() -> Payload {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
 /// `/v1.41/…` before the path, which the library leaves bare.
 fn versioned(uri: &Uri, version: Version) -> Result<Uri, Error> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     Ok(format!("/v{version}{path}").parse()?)
-}
-
-async fn exchange<S, B>(stream: S, host: &str, mut request: Request<B>) -> Result<Response<Incoming>, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
-    let host = HeaderValue::from_str(host).map_err(hyper::http::Error::from)?;
-    request.headers_mut().insert(HOST, host);
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // With upgrades: the output of `exec` comes over the hijacked connection.
-    let connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
-    let answer = sender.send_request(request).await?;
-    // From here on the connection lives as long as the body: dropping that closes it.
-    drop(connection.detach());
-    Ok(answer)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A connection of the host itself to 127.0.0.1 leaves on a bridge, so its answers come in there. The kernel takes
 //! packets to 127.0.0.0/8 for nonsense on every other interface than `lo`, unless `route_localnet` is set on it: it is
 //! set on the bridges of our containers, while a port leads to one, and on nothing else. What a container itself sends
-//! to such an address is dropped by our table before anybody sees it.
+//! to such an address would reach what listens for this host only: our table drops it before anybody sees it. So a
+//! bridge is closed before the table goes, and opened after it came.
 
 use crate::rules::Rules;
 use std::collections::BTreeSet;
@@ -38,17 +39,34 @@ fn interface(routes: &str, (address, length): (Ipv4Addr, u8)) -> Option<&str> {
     routes.lines().find(|line| is_it(line))?.split_whitespace().next()
 }
 
-/// Interfaces on which answers to 127.0.0.1 would be thrown away, although a port leads to a container there.
-pub(super) fn closed_to_loopback(rules: &Rules) -> BTreeSet<String> {
-    let wanted = if rules.routes.is_empty() { BTreeSet::new() } else { interfaces(&rules.bridges) };
-    let is_closed = |name: &String| std::fs::read_to_string(setting(name)).is_ok_and(|it| it.trim() == "0");
-    wanted.into_iter().filter(is_closed).collect()
+/// Interfaces that must be open to loopback, but are closed.
+pub(super) fn to_open(rules: &Rules) -> BTreeSet<String> {
+    let mut interfaces = that_are_led_to(rules);
+    interfaces.retain(|name| is(name, "0"));
+    interfaces
 }
 
-/// Lets them in.
-pub(super) fn open_to_loopback(interface: &str) -> io::Result<()> {
+/// Interfaces that were open for the rules of before, and are no more for those of now.
+pub(super) fn to_close(before: &Rules, now: &Rules) -> BTreeSet<String> {
+    let (mut interfaces, wanted) = (interfaces(&before.bridges), that_are_led_to(now));
+    interfaces.retain(|name| !wanted.contains(name) && is(name, "1"));
+    interfaces
+}
+
+fn that_are_led_to(rules: &Rules) -> BTreeSet<String> {
+    if rules.routes.is_empty() { BTreeSet::new() } else { interfaces(&rules.bridges) }
+}
+
+fn is(interface: &str, value: &str) -> bool {
+    std::fs::read_to_string(setting(interface)).is_ok_and(|it| it.trim() == value)
+}
+
+/// Lets answers to 127.0.0.1 in, or no more.
+pub(super) fn set(interface: &str, open: bool) -> io::Result<()> {
+    let value = if open { b"1" } else { b"0" };
     // A file of the kernel: there is nothing to replace it with.
-    std::io::Write::write_all(&mut std::fs::OpenOptions::new().write(true).open(setting(interface))?, b"1")
+    let mut file = std::fs::OpenOptions::new().write(true).open(setting(interface))?;
+    std::io::Write::write_all(&mut file, value)
 }
 
 fn setting(interface: &str) -> PathBuf {

@@ -82,14 +82,24 @@ impl Nftables {
 
     /// A container is reached by 127.0.0.1 only then; everything else works without.
     fn let_loopback_in(&self, rules: &Rules) {
-        for interface in bridges::closed_to_loopback(rules) {
-            if let Err(error) = bridges::open_to_loopback(&interface)
+        for interface in bridges::to_open(rules) {
+            if let Err(error) = bridges::set(&interface, true)
                 && self.seen().closed.insert(interface.clone())
             {
                 tracing::warn!(
                     "containers cannot be reached by 127.0.0.1 from this host: route_localnet of {interface} cannot \
                      be set: {error}"
                 );
+            }
+        }
+    }
+
+    /// What our table kept out must not come in when it is gone.
+    fn keep_loopback_out(&self, now: &Rules) {
+        let before = self.seen().rules.clone();
+        for interface in bridges::to_close(&before, now) {
+            if let Err(error) = bridges::set(&interface, false) {
+                tracing::warn!("route_localnet of {interface} stays set: {error}");
             }
         }
     }
@@ -114,7 +124,7 @@ impl Firewall for Nftables {
         let Some((mut rules, shape)) = self.list().await? else {
             return Ok(Rules::default());
         };
-        let closed = bridges::closed_to_loopback(&rules);
+        let closed = bridges::to_open(&rules);
         let mut seen = self.seen();
         let is_changed = seen.shape.as_ref().is_some_and(|made| *made != shape);
         if is_changed || closed.iter().any(|interface| !seen.closed.contains(interface)) {
@@ -128,6 +138,7 @@ impl Firewall for Nftables {
         let _one_at_a_time = self.replacing.lock().await;
         let operation = "replace the rules of the firewall";
         let text = table::transaction(rules, &bridges::interfaces(&rules.bridges));
+        self.keep_loopback_out(rules);
         program::nft(operation, &["--file", "-"], &text).await?;
         self.let_loopback_in(rules);
         let shape = self.list().await?.map(|(_, shape)| shape);

@@ -141,3 +141,38 @@ async fn after_a_rotation_reading_goes_on_with_what_is_left() {
     let messages = stage.service.messages(STREAM);
     assert!(stage.engine.written(API).iter().all(|line| messages.contains(line)), "a line is missing");
 }
+
+#[tokio::test(start_paused = true)]
+async fn at_a_stop_the_last_lines_of_a_container_that_has_ended_are_delivered_and_a_running_one_is_left() {
+    // As when the machine goes down: the end, its news on the board and the stop come at one moment.
+    let stage = Stage::new();
+    stage.engine.write(API, numbered(0, 20));
+    stage.engine.write("other", numbered(500, 20));
+    stage.show(&[(API, running()), ("other", running())]);
+    stage.until("both are read", |stage| stage.service.messages(STREAM).len() == 40).await;
+    stage.engine.write(API, numbered(20, 3000));
+    stage.engine.end(API);
+    stage.show(&[(API, exited(30)), ("other", running())]);
+    let began = Instant::now();
+    let (engine, service, _) = stage.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let messages = service.messages(STREAM);
+    let missing = engine.written(API).into_iter().filter(|line| !messages.contains(line)).count();
+    assert_eq!(missing, 0, "lines of the last moment");
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_a_stop_an_engine_that_is_away_keeps_the_last_lines_for_the_next_start() {
+    let stage = Stage::new();
+    stage.engine.write(API, numbered(0, 20));
+    stage.show(&[(API, running())]);
+    stage.until_delivered(API).await;
+    stage.engine.write(API, numbered(20, 20));
+    stage.engine.end(API);
+    stage.engine.away(true);
+    stage.show(&[(API, exited(30))]);
+    let began = Instant::now();
+    let (engine, service, _) = stage.stop().await;
+    assert!(began.elapsed() <= crate::logs::DRAIN_LIMIT, "{:?}", began.elapsed());
+    assert!(service.count(STREAM) <= engine.count(API));
+}

@@ -24,7 +24,7 @@ async fn lines_are_delivered_in_order_within_seconds_and_counted() {
     let stage = stage_with(100);
     let begin = Instant::now();
     stage.until_delivered(API).await;
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(8), "{:?}", begin.elapsed());
     assert_eq!(stage.service.messages(STREAM), stage.engine.written(API));
     stage.engine.write(API, numbered(100, 1));
     stage.until_delivered(API).await;
@@ -44,7 +44,7 @@ async fn lines_wait_for_each_other_so_that_a_slow_writer_makes_few_calls() {
     }
     stage.until_delivered(API).await;
     let calls = stage.service.calls().len();
-    assert!((4..=7).contains(&calls), "{calls} calls for ten seconds of lines");
+    assert!((2..=3).contains(&calls), "{calls} calls for ten seconds of lines");
 }
 
 #[tokio::test(start_paused = true)]

@@ -190,7 +190,7 @@ fn an_image_is_pulled_once_for_all_services_that_want_it() {
     second.settings.image = image("api");
     let mut observed = api.observed.clone();
     observed.candidates.insert("second".to_owned(), answered("api", NEW));
-    let desired = Desired { services: vec![api.service.clone(), second] };
+    let desired = Desired { services: vec![api.service.clone(), second], ..Desired::default() };
     let pulls = |observed: &Observed| -> Vec<Option<Action>> {
         let plan = plan(&desired, observed, &api.history, at(1000));
         plan.services.into_iter().map(|planned| planned.pull.map(|step| step.action)).collect()

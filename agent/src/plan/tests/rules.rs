@@ -22,7 +22,7 @@ fn rules_of(services: &[Service], containers: Vec<Container>, in_force: RulesVie
     observed.engine = EngineView::Up { since: at(0), containers };
     observed.rules = in_force;
     observed.bridges = BTreeSet::from([(Ipv4Addr::new(172, 30, 0, 0), 16)]);
-    let desired = Desired { services: services.to_vec() };
+    let desired = Desired { services: services.to_vec(), ..Desired::default() };
     plan(&desired, &observed, &History::default(), at(1000)).rules
 }
 

@@ -38,6 +38,7 @@ pub(super) fn situation() -> Situation {
             rules: RulesView::InForce(Rules::default()),
             connections: BTreeMap::new(),
             disk: None,
+            store: None,
         },
         history: History::default(),
         now: 1000,
@@ -158,7 +159,7 @@ impl Situation {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let desired = Desired { services: vec![self.service.clone()] };
+        let desired = Desired { services: vec![self.service.clone()], ..Desired::default() };
         plan(&desired, &self.observed, &self.history, at(self.now))
     }
 

@@ -103,7 +103,7 @@ impl Node {
                 .collect();
             services.push(wanted);
         }
-        Desired { services }
+        Desired { services, ..Desired::default() }
     }
 
     pub(super) fn observed(&self) -> Observed {
@@ -130,6 +130,7 @@ impl Node {
             },
             connections: self.connections(),
             disk: None,
+            store: Some(self.world.store()),
         };
         for (image, digest) in images_of_interest(&self.desired(), &observed, &self.history) {
             let key = image.pinned(&digest);

@@ -8,7 +8,7 @@ use crate::desired::Desired;
 use crate::history::Version;
 use crate::observed::{Container, ContainerState};
 use crate::outcome::{self, Outcome};
-use crate::plan::{Action, Plan, Step, plan};
+use crate::plan::{Action, NODE, Plan, Step, plan};
 use crate::rules::Rules;
 use crate::simulation::engine::engine_error;
 use crate::simulation::samples::{container, image};
@@ -22,7 +22,9 @@ impl Node {
         let (desired, observed) = (self.desired(), self.observed());
         self.watch(&desired);
         let plan = plan(&desired, &observed, &self.history, self.world.now);
-        outcome::remember(&mut self.history, &plan, &observed);
+        if outcome::remember(&mut self.history, &plan, &observed) {
+            self.save();
+        }
         let mut boundaries = killed_after;
         let steps: Vec<(String, Step)> = steps(&plan);
         let quiet = steps.is_empty() && plan.rules.is_none();
@@ -70,7 +72,7 @@ impl Node {
         }
         self.check(desired, name, action);
         let wanted = desired.service(name);
-        if outcome::begun(&mut self.history, name, wanted, action) {
+        if outcome::begun(&mut self.history, (name, wanted), action, self.world.now) {
             self.save();
         }
         if reached(boundaries) {
@@ -111,6 +113,8 @@ impl Node {
             Action::Start { container_id, .. } => self.world.start(container_id)?,
             Action::Stop { container_id, .. } => self.world.stop(container_id)?,
             Action::Remove { container_id } => self.world.remove(container_id)?,
+            Action::RemoveImage { name } => self.world.remove_image(name)?,
+            Action::AskBefore { .. } | Action::AskAfter { .. } => {}
             Action::RecordGood { version } => {
                 self.world.story.push(format!("{} {name} good {version:?}", self.world.now));
             }
@@ -234,7 +238,9 @@ pub(super) fn steps(plan: &Plan) -> Vec<(String, Step)> {
         planned.step.iter().chain(&planned.pull).map(|step| (planned.name.clone(), step.clone()))
     });
     let removals = plan.removals.iter();
+    let images = plan.reclaim.step.iter().map(|step| (NODE.to_owned(), step.clone()));
     services
+        .chain(images)
         .chain(
             removals
                 .flat_map(|removal| removal.step.iter().map(|step| (removal.service.clone(), step.clone()))),

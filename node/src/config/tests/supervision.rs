@@ -36,6 +36,8 @@ fn a_service_takes_over_beside_the_old_one_where_ports_can_be_switched_and_healt
         ("ports = [\"53:53/udp\"]\nhealth.exec = [\"true\"]", Strategy::BlueGreen),
         ("ports = [\"80:8000\"]\nhealth.interval = \"5s\"", Strategy::Recreate),
         ("ports = [\"80:8000\"]\nhealth.http = \"/\"\ngpus = 1", Strategy::Recreate),
+        ("ports = [\"80:8000\"]\nhealth.http = \"/\"\nmounts = [\"/a:/a\"]", Strategy::Recreate),
+        ("ports = [\"80:8000\"]\nhealth.http = \"/\"\nmounts = [\"/a:/a:ro\"]", Strategy::BlueGreen),
         ("network = \"host\"\nhealth.http = \"8000/\"", Strategy::Recreate),
         ("ports = [\"80:8000\"]\nhealth.http = \"/\"\nupdate.strategy = \"recreate\"", Strategy::Recreate),
         ("ports = [\"80:8000\"]\nupdate.strategy = \"blue-green\"", Strategy::BlueGreen),

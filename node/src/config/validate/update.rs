@@ -114,7 +114,9 @@ fn strategy(
         None => {
             let health = &service.health;
             let is_asked = health.http.is_some() || health.tcp.is_some() || health.exec.is_some();
-            let side_by_side = !ports.is_empty() && is_asked && service.gpus.is_none();
+            // What writes to a folder of the host may not expect a second one there: a database, a server of models.
+            let writes = service.mounts.iter().any(|mount| !mount.ends_with(":ro"));
+            let side_by_side = !ports.is_empty() && is_asked && service.gpus.is_none() && !writes;
             Some(if side_by_side { Strategy::BlueGreen } else { Strategy::Recreate })
         }
     }

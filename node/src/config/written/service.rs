@@ -183,8 +183,8 @@ pub(in crate::config) struct Update {
     /// How often the registry is asked what the tag points at, from `1s` to `720h`, or `never`.
     pub(in crate::config) every: String,
     /// How the new container takes over. Without it `blue-green` where the service publishes `ports`, has a health check
-    /// (`http`, `tcp` or `exec`) and no `gpus`, and `recreate` elsewhere. With `blue-green` two containers run for a while:
-    /// what must be alone with its files, such as a database, wants `recreate`.
+    /// (`http`, `tcp` or `exec`), no `gpus` and no mount that it can write to, and `recreate` elsewhere. With `blue-green`
+    /// two containers run for a while: what must be alone with its files, such as a database, wants `recreate`.
     pub(in crate::config) strategy: Option<Strategy>,
     /// From container start to healthy, without the pull, from `1s` to `24h`. A later one is rolled back.
     pub(in crate::config) deadline: String,

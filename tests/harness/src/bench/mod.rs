@@ -9,9 +9,12 @@
 mod boot;
 mod crash;
 mod delays;
+mod hundred;
 mod idle;
+mod processor;
 mod report;
 mod samples;
+mod small;
 mod status;
 
 use crate::stage::{Stage, dist};
@@ -82,6 +85,34 @@ pub fn run_boots() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Measures only what the agent costs with ten idle services, and prints that.
+///
+/// # Errors
+/// What did not start or did not answer.
+pub fn run_idle() -> Result<(), Box<dyn Error>> {
+    let mut stage = Stage::set(|what| println!("{what} …"))?;
+    stage.push_sample("latest", "one", "healthy")?;
+    let node_toml = node_toml(&stage);
+    stage.boot(&node_toml)?;
+    let ready = |status: &serde_json::Value| status["node"]["state"] == "ready";
+    stage.wait_for_status("the node to be ready", BOOT_DEADLINE, ready)?;
+    samples::print(&ten_idle(&stage)?);
+    println!("\nload of this host: {}", load());
+    Ok(())
+}
+
+/// Measures only a hundred services on one engine, and prints their rows.
+///
+/// # Errors
+/// What did not start or did not answer.
+pub fn run_hundred() -> Result<(), Box<dyn Error>> {
+    let mut stage = Stage::set(|what| println!("{what} …"))?;
+    stage.push_sample("latest", "one", "healthy")?;
+    samples::print(&hundred::rows(&mut stage)?);
+    println!("\nload of this host: {}", load());
+    Ok(())
+}
+
 /// Measures everything and prints the table.
 ///
 /// # Errors
@@ -96,10 +127,10 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     let mut table = Table(ours.rows());
     say("100 x agentctl status, docker ps, systemctl status");
     table.add("agentctl status", status::rows(&stage));
-    say("an idle node with one service, 30 s");
-    table.add("agent, one service", idle::rows(&stage, 1));
-    say("nine more services, and 30 s of those");
-    table.add("agent, ten services", ten_services(&stage).and_then(|()| idle::rows(&stage, SERVICES)));
+    say("an idle node with one service, 60 s");
+    table.add("agent, one service", idle::rows(&stage, 1, idle::LOGGING));
+    say("nine more services, and 60 s of those: silent, then with a line of log every second");
+    table.add("agent, ten services", ten_idle(&stage));
     say("crashes: each of ten containers once, three ways of bringing it back");
     table.add("container crash to running again", crash::rows(&stage));
     say("a blank instance boots with a shell script");
@@ -109,6 +140,8 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         "ten more blank instances: five with a cloud that answers at once, five with one that takes its time",
     );
     table.add("bootstrap, many first boots", delays::rows(&mut stage));
+    say("a hundred services: a loop of docker run, eight at once, and the agent");
+    table.add("a hundred services", hundred::rows(&mut stage));
     drop(stage);
     samples::print(&table.0);
     for note in NOTES {
@@ -128,15 +161,26 @@ const NOTES: [&str; 5] = [
      boots second, with warm caches: all three favour it.",
     "A first crash is measured. Each has its back-off for more: ours 1, 2, 4 s … up to 5 min, Docker 0.1 s doubling, \
      systemd five starts in 10 s.",
-    "Idle services write a line of log every second, which is read and shipped.",
+    "Logging services write a line every second, which is read and shipped; silent ones write nothing. CPU is the \
+     kernel's count of nanoseconds, which neighbours on this host do not change much.",
 ];
 
+/// Ten services, nine of them silent, then all of them with lines of log.
+fn ten_idle(stage: &Stage) -> Result<Vec<Row>, Box<dyn Error>> {
+    let mut rows = Vec::new();
+    for (image, what) in [(small::push(stage)?, idle::SILENT), (image(), idle::LOGGING)] {
+        ten_services(stage, &image)?;
+        rows.extend(idle::rows(stage, SERVICES, what)?);
+    }
+    Ok(rows)
+}
+
 /// Adds what makes them ten, as a drop-in.
-fn ten_services(stage: &Stage) -> Result<(), Box<dyn Error>> {
+fn ten_services(stage: &Stage, image: &str) -> Result<(), Box<dyn Error>> {
     let services = (1..SERVICES).map(|number| {
         format!(
-            "[services.s{number}]\nimage = \"{}\"\n[services.s{number}.health]\nhttp = \"8000/health\"\n",
-            image()
+            "[services.s{number}]\nimage = \"{image}\"\nstop_timeout = \"1s\"\n\
+             [services.s{number}.health]\nhttp = \"8000/health\"\n"
         )
     });
     let write = "mkdir -p /etc/node-agent/node.d && cat > /etc/node-agent/node.d/ten.toml && systemctl restart node-agent";
@@ -145,7 +189,9 @@ fn ten_services(stage: &Stage) -> Result<(), Box<dyn Error>> {
     stage.wait_for_status("ten services", DEADLINE, |status| {
         let services = status["services"].as_array().cloned().unwrap_or_default();
         let passing = services.iter().filter(|service| service["health"] == "passing").count();
-        status["node"]["state"] == "ready" && passing == SERVICES
+        let wanted = services.iter().filter(|service| service["name"] != "web");
+        let wanted = wanted.filter(|service| service["image"] == image).count() == SERVICES - 1;
+        status["node"]["state"] == "ready" && passing == SERVICES && wanted
     })?;
     Ok(())
 }

@@ -12,8 +12,10 @@ fn main() -> ExitCode {
     let measured = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => bench::run(),
         ["boots"] => bench::run_boots(),
+        ["idle"] => bench::run_idle(),
+        ["hundred"] => bench::run_hundred(),
         _ => {
-            eprintln!("usage: bench [boots]");
+            eprintln!("usage: bench [boots|idle|hundred]");
             return ExitCode::from(2);
         }
     };

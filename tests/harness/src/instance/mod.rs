@@ -18,7 +18,7 @@ pub use leftovers::{is_gone, sweep, sweep_on_signal};
 pub use network::{INSTANCE_ADDRESS, METADATA_ADDRESS, OUTSIDE_ADDRESS, enter_own_network};
 pub use volume::Volume;
 
-use crate::wait::wait_for;
+use crate::wait::{TimedOut, wait_for};
 use network::InstanceNetwork;
 use std::ffi::OsStr;
 use std::fs;
@@ -256,6 +256,17 @@ impl Instance {
         io::Error::other(format!("the instance did not boot: {what}\n--- console\n{}", self.console()))
     }
 
+    /// Has the machine power itself off, as EC2's stop does by its power button, and waits for its end. Its disks stay
+    /// to be looked at, and [`Instance::reboot`] starts it again.
+    pub fn power_off(&mut self, deadline: Duration) -> Result<(), TimedOut> {
+        let told = self.run(["systemctl", "poweroff"]);
+        wait_for("the machine to power itself off", deadline, || match self.machine.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(format!("{told}--- console\n{}", self.console())),
+            Err(error) => Err(error.to_string()),
+        })
+    }
+
     /// Stops and starts the machine, as a reboot of the instance does: `/run` is new, the disks stay.
     pub fn reboot(&mut self, description: &Description) -> io::Result<()> {
         self.stop_machine();
@@ -264,6 +275,10 @@ impl Instance {
     }
 
     fn stop_machine(&mut self) {
+        if matches!(self.machine.try_wait(), Ok(Some(_))) {
+            // It has ended by itself, and its number may be another process's by now.
+            return leftovers::end_members(&self.id);
+        }
         let _ = nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(self.machine.id().cast_signed()),
             nix::sys::signal::Signal::SIGTERM,
