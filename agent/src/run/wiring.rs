@@ -14,12 +14,11 @@ use crate::clock::Clock;
 use crate::cloud::ecr::Ecr;
 use crate::cloud::logs::CloudWatchLogs;
 use crate::desired::Desired;
-use crate::firewall::{Firewall, FirewallError};
 use crate::health::Health;
 use crate::history;
+use crate::host::firewall::Nftables;
 use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
-use crate::rules::Rules;
 use crate::secrets::{Refresh, Versions};
 use crate::{apply, logs, updates};
 use jiff::Timestamp;
@@ -29,7 +28,7 @@ use node::handoff;
 use node::identity::Facts;
 use node::secrets::Store;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -134,7 +133,7 @@ fn services(
     let outside = Outside {
         tools: apply::Tools { engine: Arc::clone(&engine), registry, secrets },
         gates: Arc::new(Health::with_clock(engine, Arc::clone(&clock))),
-        firewall: Arc::new(Unrouted::default()),
+        firewall: Arc::new(Nftables::open()),
         history: history::store::Store::new(&agent.start.paths),
     };
     let inputs = reconcile::Inputs {
@@ -149,29 +148,6 @@ fn services(
         drain: agent.drain.clone(),
     };
     agent.spawn(RECONCILE, reconcile::run(outside, inputs));
-}
-
-/// Takes every rule and enforces none: stands here until this build has a firewall of its own.
-#[derive(Default)]
-struct Unrouted(std::sync::Mutex<Rules>);
-
-impl Firewall for Unrouted {
-    async fn rules(&self) -> Result<Rules, FirewallError> {
-        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone())
-    }
-
-    async fn replace(&self, rules: &Rules) -> Result<(), FirewallError> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(rules);
-        Ok(())
-    }
-
-    async fn changed(&self) {
-        std::future::pending().await
-    }
-
-    async fn connections(&self, _pid: u32, _ports: &[u16]) -> Option<u64> {
-        None
-    }
 }
 
 fn shipping(agent: &mut Agent, facts: &Facts, settings: settings::Logs, sink: CloudWatchLogs) {
