@@ -48,10 +48,22 @@ pub struct Failure {
 /// The version of the application that answered, or how that failed and the story.
 pub(super) type Ended = Result<String, (Kind, String)>;
 
-/// A request on a connection of its own.
-pub(super) async fn alone(address: SocketAddr) -> Ended {
-    let mut stream = TcpStream::connect(address).await.map_err(|error| of_io(&error))?;
-    ask(&mut stream, "close").await
+/// A request on a connection of its own, within a deadline for all of it.
+pub(super) async fn alone(address: SocketAddr, deadline: Duration) -> Ended {
+    let mut connected = None;
+    let work = async {
+        let mut stream = TcpStream::connect(address).await.map_err(|error| of_io(&error))?;
+        connected = stream.local_addr().ok();
+        ask(&mut stream, "close").await
+    };
+    let ended = tokio::time::timeout(deadline, work).await;
+    ended.unwrap_or_else(|_| {
+        let how = connected.map_or_else(
+            || "not connected".to_owned(),
+            |from| format!("connected from port {}, no answer", from.port()),
+        );
+        Err((Kind::TimedOut, format!("{how} within {} s", deadline.as_secs())))
+    })
 }
 
 /// A request on an open connection.
