@@ -100,6 +100,12 @@ const KNOWN: &[Known] = &[
         says: &["address already in use", "port is already allocated"],
         hint: "look for who listens with `ss -ltnp`",
     },
+    // Whose rules they were and who took them: any version would meet it.
+    Known {
+        code: "engine_rules_missing",
+        says: &["no chain/target/match by that name"],
+        hint: "somebody has flushed the engine's rules of the firewall; `systemctl restart docker` brings them back",
+    },
     Known {
         code: "pull_throttled",
         says: &["toomanyrequests", "too many requests", "rate exceeded"],
