@@ -100,11 +100,11 @@ const KNOWN: &[Known] = &[
         says: &["address already in use", "port is already allocated"],
         hint: "look for who listens with `ss -ltnp`",
     },
-    // Whose rules they were and who took them: any version would meet it.
+    // Somebody has flushed all rules, or the kernel takes none: any version would meet it.
     Known {
         code: "engine_rules_missing",
-        says: &["no chain/target/match by that name"],
-        hint: "somebody has flushed the engine's rules of the firewall; `systemctl restart docker` brings them back",
+        says: &["iptables failed:"],
+        hint: "the engine's own rules of the firewall are gone or cannot be set; `systemctl restart docker` sets them anew",
     },
     Known {
         code: "pull_throttled",
