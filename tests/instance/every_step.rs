@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 #![expect(clippy::print_stdout, reason = "a suite prints what it measured")]
+#![expect(clippy::disallowed_methods, reason = "a suite measures")]
 
 mod scene;
 

@@ -13,7 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Steps {
         let (told, at, engine) = (Arc::clone(&shared), root.join(&SOCKET[1..]), root.join("run/docker.sock"));
         let proxy = EngineProxy::start(&at, &engine, Arc::new(move |moment| told.step(moment)));
         let proxy = proxy.unwrap_or_else(|error| panic!("the proxy at {}: {error}", at.display()));
-        let history = HistoryWatch::start(root.join("var/lib/node-agent"), Arc::clone(&shared));
+        let history = HistoryWatch::start(&root.join("var/lib/node-agent"), Arc::clone(&shared));
         let (code, output) = scene.stage.wait_for_user_data(PATIENCE).unwrap();
         assert_eq!(code, 0, "{output}");
         Steps { shared, _proxy: proxy, _history: history }
@@ -158,10 +158,10 @@ struct HistoryWatch {
 }
 
 impl HistoryWatch {
-    fn start(directory: PathBuf, shared: Arc<Shared>) -> HistoryWatch {
+    fn start(directory: &Path, shared: Arc<Shared>) -> HistoryWatch {
         let inotify = Arc::new(Inotify::init(InitFlags::IN_CLOEXEC).unwrap());
         let flags = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-        let watch = inotify.add_watch(&directory, flags).unwrap();
+        let watch = inotify.add_watch(directory, flags).unwrap();
         let reader = Arc::clone(&inotify);
         let thread = std::thread::spawn(move || {
             while let Ok(events) = reader.read_events() {
