@@ -12,6 +12,7 @@ use harness::local_cloud::{Fault, FaultKind};
 use harness::stage::{REGISTRY, REPOSITORY};
 use harness::wait::wait_for;
 use scene::engine::Container;
+use scene::foreign::Foreign;
 use scene::{PATIENCE, Scene, catch, pass};
 use std::time::Duration;
 
@@ -21,36 +22,6 @@ const BAD: &[&str] = &["rolled_back", "quarantined"];
 const ATTEMPTS: u32 = 5;
 /// Twice what the agent asks the registry in.
 const TWO_QUESTIONS: Duration = Duration::from_millis(2500);
-
-/// Containers that are not ours, and what must stay as it is.
-struct Foreign {
-    running: (String, Option<String>),
-    stopped: String,
-}
-
-impl Foreign {
-    fn plant(scene: &Scene) -> Foreign {
-        let digest = scene.only().digest.unwrap();
-        let image = format!("{REGISTRY}/{REPOSITORY}@{digest}");
-        let instance = scene.stage.instance();
-        let running =
-            instance.run(["docker", "run", "--detach", "--name", "foreign", &image]).expect_success();
-        let stopped = instance.run(["docker", "create", "--name", "foreign-2", &image]).expect_success();
-        let running = running.trim().to_owned();
-        let started_at = scene.engine().started_at(&running);
-        Foreign { running: (running, started_at), stopped: stopped.trim().to_owned() }
-    }
-
-    #[track_caller]
-    fn untouched(&self, scene: &Scene) {
-        let all = scene.engine().containers().unwrap();
-        let state =
-            |id: &str| all.iter().find(|container| container.id == id).map(|found| found.state.as_str());
-        assert_eq!(state(&self.running.0), Some("running"), "{all:#?}");
-        assert_eq!(scene.engine().started_at(&self.running.0), self.running.1, "it was started anew");
-        assert_eq!(state(&self.stopped), Some("created"), "{all:#?}");
-    }
-}
 
 /// What the engine and the disk say at a moment of an update.
 #[derive(Debug)]
@@ -163,22 +134,7 @@ fn assert_ended(scene: &Scene, old: &Container, new: &str, mode: &str) {
     }
     scene.settled(old.digest.as_deref().unwrap(), BAD);
     assert_eq!(scene.only().id, old.id, "the old container itself comes back");
-    never_again(scene, new);
-}
-
-/// After the quarantine was written, the digest was not started.
-#[track_caller]
-fn never_again(scene: &Scene, digest: &str) {
-    let quarantined = scene.quarantined();
-    let at = quarantined.iter().find(|(found, _)| found == digest);
-    let (_, at) = at.unwrap_or_else(|| panic!("{digest} is not in quarantine: {quarantined:?}"));
-    let at: jiff::Timestamp = at.parse().unwrap();
-    let at = u64::try_from(at.as_nanosecond()).unwrap();
-    let events = scene.engine().events();
-    let started = events.iter().filter(|event| {
-        event.action == "start" && event.digest.as_deref() == Some(digest) && event.nanoseconds > at
-    });
-    assert_eq!(started.count(), 0, "{digest} ran again after its quarantine: {events:#?}");
+    scene.never_again(new);
 }
 
 fn strike_until_met(scene: &Scene, moment: &Moment, label: &str, mode: &str) {
@@ -305,7 +261,7 @@ fn killed_on_the_way_back_the_old_container_returns_and_the_bad_digest_never_doe
     }
     pass(TWO_QUESTIONS);
     for (digest, _) in scene.quarantined() {
-        never_again(&scene, &digest);
+        scene.never_again(&digest);
     }
     foreign.untouched(&scene);
 }
@@ -339,7 +295,7 @@ fn killed_at_random_moments_of_updates() {
         assert_ended(&scene, &old, &new, mode);
     }
     for (digest, _) in scene.quarantined() {
-        never_again(&scene, &digest);
+        scene.never_again(&digest);
     }
     foreign.untouched(&scene);
 }

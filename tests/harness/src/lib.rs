@@ -7,9 +7,11 @@
 pub mod bench;
 pub mod demo;
 pub mod docker_daemon;
+pub mod engine_proxy;
 pub mod http;
 pub mod images;
 pub mod instance;
+pub mod load;
 pub mod local_cloud;
 pub mod loop_device;
 pub mod machine;

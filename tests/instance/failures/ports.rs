@@ -1,4 +1,5 @@
-//! A host port that somebody else has.
+//! A host port that somebody else has, for a service whose ports the engine opens: one that is updated beside itself has
+//! its ports from the firewall, which asks nobody who listens.
 
 use super::{SOON, boot, container_of, is_healthy, is_ready, line_of, problem, service, stage};
 
@@ -13,7 +14,9 @@ fn a_port_in_use_is_named_and_the_service_starts_when_it_is_free() {
 
     let squat = "systemd-run --quiet --unit=squatter systemd-socket-activate -l 80 /bin/true";
     stage.instance().shell(squat).expect_success();
-    let added = stage.bootstrap("run", &[other, service("web", 80, "")].concat());
+    let web = service("web", 80, "")
+        .replace("[services.web.update]", "[services.web.update]\nstrategy = \"recreate\"");
+    let added = stage.bootstrap("run", &[other, web].concat());
     assert_eq!(added.code(), 0, "{added}");
     let status = stage
         .wait_for_status("the port to be named", SOON, |status| {

@@ -80,6 +80,13 @@ impl Engine {
         self.json(&format!("/containers/{id}/json")).map(|facts| text(&facts["State"]["StartedAt"]))
     }
 
+    /// A container's addresses on its networks.
+    pub(crate) fn addresses(&self, id: &str) -> Vec<String> {
+        let facts = self.json(&format!("/containers/{id}/json")).unwrap_or_default();
+        let networks = facts["NetworkSettings"]["Networks"].as_object().cloned().unwrap_or_default();
+        networks.values().map(|network| text(&network["IPAddress"])).collect()
+    }
+
     pub(crate) fn has_image(&self, reference: &str) -> bool {
         self.get(&format!("/images/{reference}/json")).is_some_and(|(status, _)| status == 200)
     }

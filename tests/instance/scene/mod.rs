@@ -5,6 +5,9 @@
 #![expect(dead_code, reason = "each suite uses its part")]
 
 pub(crate) mod engine;
+pub(crate) mod foreign;
+pub(crate) mod rules;
+pub(crate) mod steps;
 
 use engine::{Container, Engine};
 use harness::requirements::{is_root, skipped};
@@ -26,14 +29,24 @@ pub(crate) const GROUP: &str = "/suite/local-node";
 /// Two cores: whoever measures must not share them with another instance.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A stage whose turn it is. The instance goes first, then the turn.
+/// A stage, alone on this machine where it is its turn. The instance goes first, then the turn.
 pub(crate) struct Scene {
     pub(crate) stage: Stage,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
-/// The service of the scene; `more` is added to its section.
+/// The old container stops, the new one starts.
+pub(crate) const RECREATE: &str = "strategy = \"recreate\"";
+/// What a service with ports and a health check has by itself; connections that are kept are cut after 2 s.
+pub(crate) const BLUE_GREEN: &str = "drain = \"2s\"";
+
+/// The service of the scene, moved by stopping the old container first; `more` is added to its section.
 pub(crate) fn node_toml(stage: &Stage, more: &str, sections: &str) -> String {
+    node_toml_by(stage, RECREATE, more, sections)
+}
+
+/// The same with `update` in the section that says how it is moved.
+pub(crate) fn node_toml_by(stage: &Stage, update: &str, more: &str, sections: &str) -> String {
     let agent = stage.agent_section();
     format!(
         r#"{agent}
@@ -51,7 +64,7 @@ start_period = "1s"
 
 [services.web.update]
 every = "1s"
-strategy = "recreate"
+{update}
 min_healthy = "1s"
 deadline = "20s"
 
@@ -66,20 +79,34 @@ group = "/suite/${{node.name}}"
 impl Scene {
     /// A stage, or `None` with a word on standard error where the host cannot carry one.
     pub(crate) fn set() -> Option<Scene> {
+        Scene::on(|| Some(TURN.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// The same beside others, for who waits more than works.
+    pub(crate) fn beside() -> Option<Scene> {
+        Scene::on(|| None)
+    }
+
+    fn on(turn: impl FnOnce() -> Option<MutexGuard<'static, ()>>) -> Option<Scene> {
         if !is_root() {
             skipped("not root: mounts, namespaces and block devices need it");
             return None;
         }
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn();
         let stage = Stage::set(|_| {}).unwrap_or_else(|error| panic!("the stage: {error}"));
         Some(Scene { stage, _turn: turn })
     }
 
     /// A booted instance that serves version `one`.
     pub(crate) fn serving() -> Option<Scene> {
+        Scene::serving_by(RECREATE)
+    }
+
+    /// The same, moved as `update` says.
+    pub(crate) fn serving_by(update: &str) -> Option<Scene> {
         let mut scene = Scene::set()?;
         scene.push("one", "healthy");
-        let node_toml = node_toml(&scene.stage, "", "");
+        let node_toml = node_toml_by(&scene.stage, update, "", "");
         scene.boot(&node_toml);
         scene.serves("one");
         Some(scene)
@@ -177,14 +204,32 @@ impl Scene {
         answers.unwrap_or_else(|error| panic!("{error}\n{}", self.story()))
     }
 
+    /// What is remembered of the service on disk.
+    pub(crate) fn record(&self) -> Value {
+        let root = self.stage.instance().root();
+        record_in(&root)
+    }
+
     /// Quarantined digests and when they failed, as they are on disk.
     pub(crate) fn quarantined(&self) -> Vec<(String, String)> {
-        let file = self.stage.instance().root().join("var/lib/node-agent/history.json");
-        let Ok(text) = fs::read_to_string(file) else { return Vec::new() };
-        let history: Value = serde_json::from_str(&text).unwrap_or_default();
-        let entries = history["services"]["web"]["quarantine"].as_array().cloned().unwrap_or_default();
+        let entries = self.record()["quarantine"].as_array().cloned().unwrap_or_default();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         entries.iter().map(|entry| (text(&entry["digest"]), text(&entry["at"]))).collect()
+    }
+
+    /// After the quarantine was written, the digest was not started.
+    #[track_caller]
+    pub(crate) fn never_again(&self, digest: &str) {
+        let quarantined = self.quarantined();
+        let at = quarantined.iter().find(|(found, _)| found == digest);
+        let (_, at) = at.unwrap_or_else(|| panic!("{digest} is not in quarantine: {quarantined:?}"));
+        let at: jiff::Timestamp = at.parse().unwrap();
+        let at = u64::try_from(at.as_nanosecond()).unwrap();
+        let events = self.engine().events();
+        let started = events.iter().filter(|event| {
+            event.action == "start" && event.digest.as_deref() == Some(digest) && event.nanoseconds > at
+        });
+        assert_eq!(started.count(), 0, "{digest} ran again after its quarantine: {events:#?}");
     }
 
     /// The service's messages in CloudWatch Logs.
@@ -193,6 +238,13 @@ impl Scene {
         let stream = format!("{}/web", state.instance.id);
         state.logs.messages(GROUP, &stream)
     }
+}
+
+/// What is remembered of the service in the instance of that root directory; `null` where nothing is.
+pub(crate) fn record_in(root: &Path) -> Value {
+    let text = fs::read_to_string(root.join("var/lib/node-agent/history.json")).unwrap_or_default();
+    let history: Value = serde_json::from_str(&text).unwrap_or_default();
+    history["services"]["web"].clone()
 }
 
 /// The process of that name in the instance of that leader.

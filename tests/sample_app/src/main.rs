@@ -72,6 +72,9 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))).await?;
     service::log(&json!({"event": "listening", "address": listener.local_addr()?.to_string()}));
     let heartbeat = tokio::spawn(heartbeat());
+    if let Mode::Leak(pace) = mode {
+        tokio::spawn(leak(pace));
+    }
     let crash = async {
         match mode {
             Mode::CrashAfter(delay) => tokio::time::sleep(delay).await,
@@ -125,6 +128,17 @@ async fn asked_to_stop(terminated: &mut Signal, mode: Mode) {
 async fn drain(connections: GracefulShutdown) {
     if tokio::time::timeout(DRAIN, connections.shutdown()).await.is_err() {
         service::log(&json!({"event": "drain", "error": "requests were still open at the deadline"}));
+    }
+}
+
+/// Takes memory until somebody ends it: written to, because the kernel gives what is only asked for to nobody.
+async fn leak(mebibytes_per_second: u32) {
+    const MEBIBYTE: usize = 1 << 20;
+    let mut taken = Vec::new();
+    let mut moment = tokio::time::interval(Duration::from_secs(1) / mebibytes_per_second.max(1));
+    loop {
+        moment.tick().await;
+        taken.push(vec![1_u8; MEBIBYTE]);
     }
 }
 

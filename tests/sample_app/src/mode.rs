@@ -21,6 +21,8 @@ pub(crate) enum Mode {
     IgnoreTerm,
     /// Does one task of so long after the other, and listens nowhere.
     Worker(Duration),
+    /// Serves, and takes so many MiB of memory each second.
+    Leak(u32),
 }
 
 impl FromStr for Mode {
@@ -41,10 +43,11 @@ impl FromStr for Mode {
             Some(("crash-after", delay)) => seconds(delay).map(Self::CrashAfter),
             Some(("slow-start", delay)) => seconds(delay).map(Self::SlowStart),
             Some(("worker", task)) => seconds(task).map(Self::Worker),
+            Some(("leak", pace)) => pace.parse().ok().map(Self::Leak),
             Some(_) => None,
         };
         known.ok_or_else(|| {
-            format!("MODE {text:?} is not one of healthy, unhealthy, exit, crash-after=SECONDS, slow-start=SECONDS, ignore-term, worker=SECONDS")
+            format!("MODE {text:?} is not one of healthy, unhealthy, exit, crash-after=SECONDS, slow-start=SECONDS, ignore-term, worker=SECONDS, leak=MIB")
         })
     }
 }
@@ -59,6 +62,7 @@ impl fmt::Display for Mode {
             Self::SlowStart(delay) => write!(out, "slow-start={}", delay.as_secs_f64()),
             Self::IgnoreTerm => write!(out, "ignore-term"),
             Self::Worker(task) => write!(out, "worker={}", task.as_secs_f64()),
+            Self::Leak(pace) => write!(out, "leak={pace}"),
         }
     }
 }
@@ -69,12 +73,11 @@ mod tests {
 
     #[test]
     fn modes_are_read_as_they_are_written_and_others_are_refused() {
-        for text in
-            ["healthy", "unhealthy", "exit", "crash-after=1.5", "slow-start=20", "ignore-term", "worker=12"]
-        {
+        let known = ["healthy", "unhealthy", "exit", "crash-after=1.5", "slow-start=20", "ignore-term"];
+        for text in known.into_iter().chain(["worker=12", "leak=64"]) {
             assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
         }
-        for text in ["sick", "crash-after", "crash-after=-1", "slow-start=soon", "exit=1"] {
+        for text in ["sick", "crash-after", "crash-after=-1", "slow-start=soon", "exit=1", "leak=-1"] {
             assert!(text.parse::<Mode>().unwrap_err().contains(text), "{text}");
         }
     }

@@ -100,6 +100,12 @@ const KNOWN: &[Known] = &[
         says: &["address already in use", "port is already allocated"],
         hint: "look for who listens with `ss -ltnp`",
     },
+    // Somebody has flushed all rules, or the kernel takes none: any version would meet it.
+    Known {
+        code: "engine_rules_missing",
+        says: &["iptables failed:"],
+        hint: "the engine's own rules of the firewall are gone or cannot be set; `systemctl restart docker` sets them anew",
+    },
     Known {
         code: "pull_throttled",
         says: &["toomanyrequests", "too many requests", "rate exceeded"],

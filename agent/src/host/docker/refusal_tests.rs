@@ -17,6 +17,10 @@ const MESSAGES: &[(&str, &str)] = &[
         "driver failed programming external connectivity on endpoint api-3 (0f6e2e8cf0b1): Bind for 0.0.0.0:80 failed: port is already allocated",
         "port_in_use",
     ),
+    (
+        "driver failed programming external connectivity on endpoint web-2 (565e863a5b1f): (iptables failed: iptables --wait -t nat -A DOCKER -p tcp -d 127.0.0.1 --dport 32778 -j DNAT --to-destination 172.18.0.3:8000 ! -i br-bb3bd9043b08: iptables: No chain/target/match by that name.\n (exit status 1))",
+        "engine_rules_missing",
+    ),
     // 28
     (
         "failed to set up container networking: driver failed programming external connectivity on endpoint api-3 (0f6e): failed to bind host port for 0.0.0.0:80:172.18.0.2:8000/tcp: address already in use",

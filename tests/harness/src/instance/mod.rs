@@ -51,6 +51,8 @@ pub struct Description {
     pub run_user_data: bool,
     /// Do not start Docker at boot, and leave no binary of it.
     pub without_docker: bool,
+    /// Containers outlive the engine (`live-restore` in its daemon.json).
+    pub live_restore: bool,
 }
 
 /// A booted instance.
@@ -321,7 +323,9 @@ fn furnish(root: &Path, id: &str, description: &Description) -> io::Result<()> {
     let pairs = pairs.collect::<String>();
     write("etc/systemd/system.conf.d/endpoints.conf", &format!("[Manager]\nDefaultEnvironment={pairs}\n"))?;
     // Containers get a control group of this instance's name, so that it can be removed without a guess.
-    write("etc/docker/daemon.json", &format!("{{\"cgroup-parent\": \"/{id}\"}}\n"))?;
+    let engine =
+        serde_json::json!({"cgroup-parent": format!("/{id}"), "live-restore": description.live_restore});
+    write("etc/docker/daemon.json", &format!("{engine}\n"))?;
     // What cloud-final.service of the base image runs.
     base::write_file(root, RUN_USER_DATA, include_bytes!("run-user-data.sh"), 0o755)?;
     if !description.run_user_data {
