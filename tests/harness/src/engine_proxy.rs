@@ -4,7 +4,7 @@
 //! and a word after its answer has come but before it is passed back; whoever is told may cut the call at either moment.
 //! Beside the engine's calls it takes `GET /step/NAME`, by which other programs of the instance tell a moment of theirs:
 //! 200 means go on, 409 that it was cut. Calls that only look are passed through untouched, streams and all.
-//! It relies on the agent's way to use a connection for one request.
+//! A connection carries one request: whoever would keep it is told that the engine does not.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -104,7 +104,7 @@ async fn pass(mut client: UnixStream, engine: &Path, watch: &Watch) -> io::Resul
     }
     let Some(call) = changing(method, target) else {
         let mut engine = UnixStream::connect(engine).await?;
-        engine.write_all(&head).await?;
+        engine.write_all(&alone(&head, end)).await?;
         return tokio::io::copy_bidirectional(&mut client, &mut engine).await.map(drop);
     };
     if tell(watch, format!("before {call}")).await == Verdict::Cut {
@@ -117,13 +117,18 @@ async fn pass(mut client: UnixStream, engine: &Path, watch: &Watch) -> io::Resul
     client.write_all(&answer).await
 }
 
+/// The request as the only one of its connection, so that the answer ends with it and the next request is seen. One that
+/// turns the connection into a stream has it for itself anyway.
+fn alone(head: &[u8], end: usize) -> Vec<u8> {
+    let is_stream = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase().contains("\r\nupgrade:");
+    let closing: &[u8] = if is_stream { b"" } else { b"\r\nConnection: close" };
+    [&head[..end], closing, &head[end..]].concat()
+}
+
 /// The whole answer to a request of which `head` was read, with the beginning of its body behind `end`.
 async fn ask(client: &mut UnixStream, engine: &Path, head: &[u8], end: usize) -> io::Result<Vec<u8>> {
     let mut engine = UnixStream::connect(engine).await?;
-    engine.write_all(&head[..end]).await?;
-    // So that the answer ends with the connection.
-    engine.write_all(b"\r\nConnection: close").await?;
-    engine.write_all(&head[end..]).await?;
+    engine.write_all(&alone(head, end)).await?;
     let (mut from_engine, mut to_engine) = engine.split();
     let mut answer = Vec::new();
     tokio::select! {
