@@ -3,13 +3,16 @@
 //! In: a connection, or an address to connect to. Out: the version that answered, or how it failed.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const OK: u16 = 200;
+/// Below are those of services.
+const FIRST_PORT: u16 = 1024;
 /// The sample application's answers are far below this.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
@@ -52,7 +55,7 @@ pub(super) type Ended = Result<String, (Kind, String)>;
 pub(super) async fn alone(address: SocketAddr, deadline: Duration) -> Ended {
     let mut connected = None;
     let work = async {
-        let mut stream = TcpStream::connect(address).await.map_err(|error| of_io(&error))?;
+        let mut stream = from_next_port(address).await.map_err(|error| of_io(&error))?;
         connected = stream.local_addr().ok();
         ask(&mut stream, "close").await
     };
@@ -64,6 +67,24 @@ pub(super) async fn alone(address: SocketAddr, deadline: Duration) -> Ended {
         );
         Err((Kind::TimedOut, format!("{how} within {} s", deadline.as_secs())))
     })
+}
+
+/// Connects from one port after the other, so that none comes again before the connection that had it is forgotten: a
+/// single client that takes ports by chance meets remains of its own connections, which thousands of clients do not.
+async fn from_next_port(address: SocketAddr) -> std::io::Result<TcpStream> {
+    static NEXT: AtomicU16 = AtomicU16::new(FIRST_PORT);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if port < FIRST_PORT {
+            continue;
+        }
+        let socket = TcpSocket::new_v4()?;
+        match socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error),
+            Ok(()) => return socket.connect(address).await,
+        }
+    }
 }
 
 /// A request on an open connection.
