@@ -9,7 +9,7 @@ use crate::desired::{self, Desired};
 use crate::engine::Engine;
 use crate::firewall::Firewall;
 use crate::history::memory::{RestartRequest, StepKind};
-use crate::observed::ContainerState;
+use crate::observed::{Container, ContainerState};
 use crate::registry::Registry;
 use crate::updates::Ask;
 use node::config::settings::ImageVersion;
@@ -62,7 +62,13 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
         known(service, desired)?;
         wishes::refuse_stopped(service, self.history.durable.record(service))?;
         let running = self.containers.iter().filter(|container| container.service == service);
-        let instead_of = running.filter_map(run_of).max_by_key(|run| run.started_at);
+        // Beside the one that serves there may be one in its gate.
+        let good = self.history.durable.record(service).good.as_ref();
+        let is_good = |container: &Container| {
+            good.is_some_and(|good| container.digest == good.digest && container.spec == good.spec)
+        };
+        let runs = running.filter_map(|container| Some((is_good(container), run_of(container)?)));
+        let instead_of = runs.max_by_key(|(is_good, run)| (*is_good, run.started_at)).map(|(_, run)| run);
         let what = if instead_of.is_some() { "restarting" } else { "starting" };
         self.history.memory.service_mut(service).restart = Some(RestartRequest { instead_of });
         self.forget_failures(service, &[StepKind::Pull]);
