@@ -202,6 +202,12 @@ pub trait Engine: Send + Sync + 'static {
         std::future::ready(Ok(BTreeSet::new()))
     }
 
+    /// Containers that somebody had the engine signal (`docker stop`, `docker kill`, an engine that goes down) since they
+    /// were started.
+    fn signalled(&self) -> BTreeSet<String> {
+        BTreeSet::new()
+    }
+
     /// How often listening broke off so far: for a while nobody knows what happened, although every question may have
     /// been answered. A socket that systemd holds lets a question wait for the next engine.
     fn breaks(&self) -> u64 {

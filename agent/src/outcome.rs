@@ -1,11 +1,13 @@
 //! What came of a plan and its steps, written into the history. Pure: the loop calls it, and so does the simulation.
 
 use crate::desired;
-use crate::history::memory::{Consent, Failure, ServiceMemory, StepKind};
+use crate::history::memory::{Consent, Failure, ServiceMemory, StepKind, StopCause};
 use crate::history::{History, ImageNote, Record, UpdateEnd, Version};
+use crate::observed::{Container, ContainerState};
 use crate::plan::{Action, Plan};
 use crate::snapshot::{EngineView, Observed};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 
 /// Of what a command wrote, so many characters are kept.
 const LONGEST_ANSWER: usize = 200;
@@ -60,6 +62,15 @@ pub fn remember(history: &mut History, plan: &Plan, observed: &Observed) -> bool
         });
     }
     changed
+}
+
+/// Notes of containers that have ended that somebody else had them `signalled`, where the agent did not stop them.
+pub fn ended_by_others(history: &mut History, containers: &[Container], signalled: &BTreeSet<String>) {
+    let ended = containers.iter().filter(|it| matches!(it.state, ContainerState::Exited { .. }));
+    for container in ended.filter(|container| signalled.contains(&container.id)) {
+        let stopped = &mut history.memory.service_mut(&container.service).stopped;
+        stopped.entry(container.id.clone()).or_insert(StopCause::Others);
+    }
 }
 
 /// A step is about to be taken. What must be known even if its end is never seen is noted here. Returns whether the
@@ -207,6 +218,12 @@ pub fn failed(history: &mut History, service: &str, action: &Action, mut failure
         failure.version_to_blame = false;
     }
     let memory = history.memory.service_mut(service);
+    if let Action::Start { container_id, .. } = action
+        && memory.stopped.get(container_id) == Some(&StopCause::Others)
+    {
+        // An engine that goes down refuses in many words.
+        (failure.version_to_blame, failure.container_spent) = (false, false);
+    }
     if let Action::Start { container_id, .. } = action
         && failure.container_spent
     {

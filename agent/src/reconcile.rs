@@ -222,8 +222,8 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
         if let EngineView::Up { containers, .. } = &seen.engine {
             self.gates.watch(&watched(desired, containers));
             self.containers.clone_from(containers);
-        }
-        if matches!(seen.engine, EngineView::Up { .. }) {
+            let signalled = self.observer.engine().signalled();
+            outcome::ended_by_others(&mut self.history, containers, &signalled);
             self.room.look().await;
         }
         let memory = &self.history.memory;

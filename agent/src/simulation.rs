@@ -92,6 +92,8 @@ pub(crate) struct World {
     pub(crate) says: i64,
     /// Room for images.
     pub(crate) disk: Option<Disk>,
+    /// Containers that somebody else had signalled.
+    pub(crate) signalled: BTreeSet<String>,
     /// The next calls fail so.
     pub(crate) troubles: Vec<Trouble>,
     /// What was done, for the story of a failing test and for order.
@@ -117,6 +119,7 @@ impl World {
             gaps: Vec::new(),
             says: 0,
             disk: None,
+            signalled: BTreeSet::new(),
             troubles: Vec::new(),
             story: Vec::new(),
             made: 0,
@@ -248,6 +251,7 @@ impl World {
 
     pub(crate) fn start(&mut self, id: &str) -> Result<(), Trouble> {
         self.trouble(&format!("start {id}"))?;
+        self.signalled.remove(id);
         let now = self.now;
         let taken = self.published_by_another(id);
         let address = self.free_address();
@@ -296,6 +300,13 @@ impl World {
             end(container, code, now);
         }
         self.story.push(format!("{now} {service} crashes"));
+    }
+
+    /// Somebody else stops its containers.
+    pub(crate) fn signal(&mut self, service: &str) {
+        let ids: Vec<_> = self.running(service).into_iter().map(|container| container.id.clone()).collect();
+        self.signalled.extend(ids);
+        self.crash(service, 0);
     }
 
     /// The node goes down hard and comes up again.

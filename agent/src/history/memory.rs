@@ -83,7 +83,7 @@ pub struct RestartRequest {
     pub instead_of: Option<Run>,
 }
 
-/// Why the agent stopped a container.
+/// Why a container was stopped, so that its end is no crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopCause {
     /// Its gate said no.
@@ -94,6 +94,8 @@ pub enum StopCause {
     Replaced,
     /// Its service is no longer wanted.
     Removed,
+    /// Not the agent: somebody else had the engine signal it, or the engine itself goes down and ends what it runs.
+    Others,
 }
 
 /// Which kind of step failed.

@@ -16,6 +16,8 @@ use std::time::Duration;
 const PROBATION: Duration = Duration::from_secs(600);
 /// Ends in a row, within that time, after which it is given up.
 const ENDS_ON_PROBATION: u32 = 3;
+/// From the end of the first container to the silence of an engine that goes down.
+const ENGINE_GOES: Duration = Duration::from_millis(500);
 
 pub(super) fn ended(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), at: Timestamp) {
     let (container, version) = target;
@@ -43,6 +45,7 @@ pub(super) fn ended(draft: &mut Draft, view: &View<'_>, target: (&Container, &Ve
         Some(StopCause::Requested | StopCause::Replaced | StopCause::Removed) => {
             return start(draft, view, target, None, format!("{} was stopped and is to run", container.name));
         }
+        Some(StopCause::Others) => return ended_by_others(draft, view, target, at),
         None if at < view.watched_since => {
             return start(
                 draft,
@@ -70,6 +73,19 @@ pub(super) fn ended(draft: &mut Draft, view: &View<'_>, target: (&Container, &Ve
         Some(until) => {
             draft.idle_until(view, ServiceState::Restarting, until);
             draft.wait(format!("{reason}; {count} times in a row, so the next start waits"), until);
+        }
+    }
+}
+
+/// An engine that goes down ends its containers first, and does not answer a moment later. Its end is no evidence
+/// against the version.
+fn ended_by_others(draft: &mut Draft, view: &View<'_>, target: (&Container, &Version), at: Timestamp) {
+    let reason = format!("{} was ended by somebody else", target.0.name);
+    match pending(at, ENGINE_GOES, view.now) {
+        None => start(draft, view, target, None, reason),
+        Some(until) => {
+            draft.idle_until(view, ServiceState::Restarting, until);
+            draft.wait(reason, until);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod beside;
 mod drain;
 mod rules;
+mod signalled;
 mod verbs;
 
 use super::*;

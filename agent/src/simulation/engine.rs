@@ -200,6 +200,10 @@ impl Engine for Simulated {
         self.events.heard().await;
     }
 
+    fn signalled(&self) -> BTreeSet<String> {
+        self.world().signalled.clone()
+    }
+
     fn breaks(&self) -> u64 {
         self.world().breaks
     }

@@ -138,7 +138,7 @@ impl Listener {
         let mut events = self.client.events(Some(options(since)));
         while let Some(Ok(event)) = events.next().await {
             let id = event.actor.and_then(|actor| actor.id);
-            self.heard.tell(|inspections| inspections.changed(id.as_deref()));
+            self.heard.tell(|inspections| inspections.happened(id.as_deref(), event.action.as_deref()));
         }
     }
 

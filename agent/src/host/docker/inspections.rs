@@ -73,6 +73,8 @@ impl Age {
 #[derive(Debug)]
 pub(super) struct Inspections<T> {
     listening: bool,
+    /// Containers that were sent a signal since their start.
+    signalled: BTreeSet<String>,
     entries: BTreeMap<String, Entry<T>>,
     questions: u64,
 }
@@ -90,7 +92,7 @@ pub(super) struct Asked(u64);
 
 impl<T> Default for Inspections<T> {
     fn default() -> Self {
-        Inspections { listening: false, entries: BTreeMap::new(), questions: 0 }
+        Inspections { listening: false, signalled: BTreeSet::new(), entries: BTreeMap::new(), questions: 0 }
     }
 }
 
@@ -103,7 +105,23 @@ impl<T: Clone> Inspections<T> {
     /// Changes are no longer told.
     pub(super) fn break_off(&mut self) {
         self.listening = false;
+        self.signalled.clear();
         self.entries.clear();
+    }
+
+    /// The engine did this to a container.
+    pub(super) fn happened(&mut self, id: Option<&str>, action: Option<&str>) {
+        self.changed(id);
+        match (id, action) {
+            (Some(id), Some("kill")) => drop(self.signalled.insert(id.to_owned())),
+            (Some(id), Some("start" | "destroy")) => drop(self.signalled.remove(id)),
+            _ => {}
+        }
+    }
+
+    /// Containers that were sent a signal since they were started.
+    pub(super) fn signalled(&self) -> &BTreeSet<String> {
+        &self.signalled
     }
 
     /// Something happened to that container; to any of them, without an id.

@@ -267,6 +267,10 @@ impl Engine for Docker {
         self.bell.heard().await;
     }
 
+    fn signalled(&self) -> BTreeSet<String> {
+        self.inspections().signalled().clone()
+    }
+
     fn breaks(&self) -> u64 {
         self.shared.events.breaks()
     }
