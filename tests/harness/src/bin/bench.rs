@@ -13,9 +13,10 @@ fn main() -> ExitCode {
         [] => bench::run(),
         ["boots"] => bench::run_boots(),
         ["idle"] => bench::run_idle(),
+        ["crashes"] => bench::run_crashes(),
         ["hundred"] => bench::run_hundred(),
         _ => {
-            eprintln!("usage: bench [boots|idle|hundred]");
+            eprintln!("usage: bench [boots|idle|crashes|hundred]");
             return ExitCode::from(2);
         }
     };
