@@ -7,7 +7,6 @@
 
 use super::publish::Published;
 use super::{Channels, Reconciler};
-use crate::board::Owner;
 use crate::desired::Desired;
 use crate::engine::{Engine, EngineError};
 use crate::firewall::Firewall;
@@ -115,13 +114,7 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
             containers: down.containers.clone(),
             problems: plan.given_up.iter().map(|given_up| problem(given_up, now)).collect(),
         };
-        if self.published.as_ref().is_some_and(|before| before.same(&published)) {
-            return;
-        }
-        self.published = Some(published.clone());
-        let Published { services, explanations, containers, problems } = published;
-        self.board.publish_problems(Owner::Services, problems, now);
-        self.board.publish_services(services, explanations, containers, now);
+        self.tell(published, now);
     }
 }
 

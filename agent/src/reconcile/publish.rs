@@ -24,7 +24,7 @@ pub(super) struct Published {
 
 impl Published {
     /// But for the beginning of problems, of which the board keeps the first.
-    pub(super) fn same(&self, other: &Published) -> bool {
+    fn same(&self, other: &Published) -> bool {
         let text = |problem: &Problem| (problem.code.clone(), problem.message.clone(), problem.hint.clone());
         self.services == other.services
             && self.explanations == other.explanations
@@ -43,7 +43,11 @@ impl<E, R, G, F: Firewall> Reconciler<E, R, G, F> {
             plan.problems.iter().chain(of_services).cloned().chain(self.history_problems(desired, now));
         let problems = problems.chain(self.routing.problem());
         let problems: Vec<_> = problems.collect();
-        let published = Published { services, explanations, containers: self.containers.clone(), problems };
+        self.tell(Published { services, explanations, containers: self.containers.clone(), problems }, now);
+    }
+
+    /// Puts it on the board, unless that has it already.
+    pub(super) fn tell(&mut self, published: Published, now: Timestamp) {
         if self.published.as_ref().is_some_and(|before| before.same(&published)) {
             return;
         }

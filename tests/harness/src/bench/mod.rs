@@ -73,6 +73,17 @@ impl Table {
     }
 }
 
+/// A node with one service that answers.
+fn ready_stage() -> Result<Stage, Box<dyn Error>> {
+    let mut stage = Stage::set(|what| println!("{what} …"))?;
+    stage.push_sample("latest", "one", "healthy")?;
+    let node_toml = node_toml(&stage);
+    stage.boot(&node_toml)?;
+    let ready = |status: &serde_json::Value| status["node"]["state"] == "ready";
+    stage.wait_for_status("the node to be ready", BOOT_DEADLINE, ready)?;
+    Ok(stage)
+}
+
 /// Measures only many first boots of bootstrap, and prints their rows.
 ///
 /// # Errors
@@ -90,12 +101,7 @@ pub fn run_boots() -> Result<(), Box<dyn Error>> {
 /// # Errors
 /// What did not start or did not answer.
 pub fn run_idle() -> Result<(), Box<dyn Error>> {
-    let mut stage = Stage::set(|what| println!("{what} …"))?;
-    stage.push_sample("latest", "one", "healthy")?;
-    let node_toml = node_toml(&stage);
-    stage.boot(&node_toml)?;
-    let ready = |status: &serde_json::Value| status["node"]["state"] == "ready";
-    stage.wait_for_status("the node to be ready", BOOT_DEADLINE, ready)?;
+    let stage = ready_stage()?;
     samples::print(&ten_idle(&stage)?);
     println!("\nload of this host: {}", load());
     Ok(())
@@ -106,12 +112,7 @@ pub fn run_idle() -> Result<(), Box<dyn Error>> {
 /// # Errors
 /// What did not start or did not answer.
 pub fn run_crashes() -> Result<(), Box<dyn Error>> {
-    let mut stage = Stage::set(|what| println!("{what} …"))?;
-    stage.push_sample("latest", "one", "healthy")?;
-    let node_toml = node_toml(&stage);
-    stage.boot(&node_toml)?;
-    let ready = |status: &serde_json::Value| status["node"]["state"] == "ready";
-    stage.wait_for_status("the node to be ready", BOOT_DEADLINE, ready)?;
+    let stage = ready_stage()?;
     ten_services(&stage, &image())?;
     samples::print(&crash::rows(&stage)?);
     println!("\nload of this host: {}", load());
