@@ -193,6 +193,29 @@ pub(super) fn transaction(rules: &Rules, interfaces: &BTreeSet<String>) -> Strin
     text
 }
 
+/// One transaction that makes `now` out of `before` by changing only elements that differ; `None` where the table has to
+/// be made anew. What stays is not touched: while a whole table is replaced, a packet that is being looked at may find
+/// the old one empty.
+pub(super) fn change(before: &Rules, now: &Rules, interfaces: &BTreeSet<String>) -> Option<String> {
+    let nothing = Rules::default();
+    if before.bridges != now.bridges || *before == nothing || *now == nothing {
+        return None;
+    }
+    let mut text = String::new();
+    for (name, ..) in SETS {
+        let (old, new) = (elements(name, before, interfaces), elements(name, now, interfaces));
+        for (word, these, those) in [("delete", &old, &new), ("add", &new, &old)] {
+            let differ: Vec<&str> =
+                these.iter().filter(|element| !those.contains(element)).map(String::as_str).collect();
+            if !differ.is_empty() {
+                let _ = writeln!(text, "{word} element inet {TABLE} {name} {{ {} }}", differ.join(", "));
+            }
+        }
+    }
+    // With nothing to change, whoever asks has seen something that is not among the rules.
+    (!text.is_empty()).then_some(text)
+}
+
 /// What the set of that name holds.
 fn elements(set: &str, rules: &Rules, interfaces: &BTreeSet<String>) -> Vec<String> {
     let of = |wanted: Protocol| rules.routes.iter().filter(move |(host, _)| host.protocol == wanted);

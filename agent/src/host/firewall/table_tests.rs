@@ -54,3 +54,20 @@ fn no_other_table_is_named_and_no_comment_is_there_twice_in_a_chain() {
         assert_eq!(comments.len(), chain.rules.len(), "{}", chain.name);
     }
 }
+
+#[test]
+fn a_switch_names_only_the_elements_that_differ() {
+    let (before, mut now) = (sample(), sample());
+    let web = HostPort { protocol: Protocol::Tcp, number: 80 };
+    now.routes.insert(web, Target { address: [172, 18, 0, 9].into(), port: 8000, ipv6_proxy: Some(32768) });
+    now.without_metadata.insert([172, 18, 0, 9].into());
+    let interfaces = BTreeSet::from(["br-1".to_owned()]);
+    let expected = "delete element inet node-agent tcp-routes { 80 : 172.18.0.2 . 8000 }\n\
+                    add element inet node-agent tcp-routes { 80 : 172.18.0.9 . 8000 }\n\
+                    add element inet node-agent without-metadata { 172.18.0.9 }\n";
+    assert_eq!(change(&before, &now, &interfaces).as_deref(), Some(expected));
+    now.bridges.insert(([172, 19, 0, 0].into(), 16));
+    for other in [&now, &before, &Rules::default()] {
+        assert_eq!(change(&before, other, &interfaces), None, "made anew");
+    }
+}
