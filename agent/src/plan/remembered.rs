@@ -1,19 +1,18 @@
 //! What is remembered of a service, as `agentctl explain` shows it: its last updates, and what persons asked of it.
 
 use super::view::View;
+use super::wanted::asked_for;
 use crate::history::{Update, UpdateEnd};
 use crate::status::{Explanation, PastUpdate, PastUpdateState, Target};
 
 /// An explanation that holds only what is on disk.
 pub(super) fn remembered(view: &View<'_>) -> Explanation {
     let record = view.record;
-    let image = view.wanted.settings.image.to_string();
-    let in_force = record.target.as_ref().filter(|target| target.instead_of == image);
     Explanation {
         service: view.name().to_owned(),
         good: record.good.as_ref().map(|good| good.digest.clone()),
         previous: record.previous.as_ref().map(|previous| previous.digest.clone()),
-        target: in_force.map(|target| Target {
+        target: asked_for(view).map(|target| Target {
             digest: target.digest.clone(),
             named: target.named.clone(),
             at: target.at,

@@ -147,7 +147,7 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
         }
         let record = self.history.durable.record_mut(name);
         record.target = None;
-        let lifted = wishes::lift(record, digest);
+        let lifted = record.lift(digest);
         self.unsaved.get_or_insert(Unsaved::NotTried);
         self.begin_anew(name, digest);
         let barred = if lifted { "is tried again" } else { "was not barred" };

@@ -78,7 +78,7 @@ pub(super) fn take(
         }
         _ => {}
     }
-    let lifted = retry && lift(record, &digest);
+    let lifted = retry && record.lift(&digest);
     let runs = under_way(record).or(record.good.as_ref()).is_some_and(|runs| runs.digest == digest);
     let instead_of = service.settings.image.to_string();
     record.target = Some(Target { digest: digest.clone(), named, instead_of, at: now });
@@ -93,13 +93,6 @@ pub(super) fn take(
         message.push_str(&format!("; it is stopped since {}: {start}", moment(since)));
     }
     Ok(Taken { message, target: Some(Goal { digest, at: now }) })
-}
-
-/// `digest` may be tried again. Returns whether it was barred.
-pub(super) fn lift(record: &mut Record, digest: &str) -> bool {
-    let before = record.quarantine.len();
-    record.quarantine.retain(|entry| entry.digest != digest);
-    record.quarantine.len() != before
 }
 
 /// No other image is taken while a person holds the service.
