@@ -164,6 +164,20 @@ fn wants(names: &[&str]) -> Desired {
     Desired { services: names.iter().map(|name| service(name, "spec")).collect(), ..Desired::default() }
 }
 
+/// With a pull under way that does not end.
+async fn pulling() -> Agent {
+    let mut node = Simulated::new();
+    node.pull_takes = Duration::from_secs(100_000);
+    node.push("api", Some(ONE));
+    let agent = Agent::start(node, wants(&["api"]));
+    agent
+        .until("pulling", |status| {
+            status.services.iter().any(|service| service.state == ServiceState::Pulling)
+        })
+        .await;
+    agent
+}
+
 async fn deployed() -> Agent {
     deployed_as(wants(&["api"])).await
 }
@@ -375,15 +389,7 @@ async fn a_damaged_history_is_a_problem_until_there_is_something_to_return_to() 
 
 #[tokio::test(start_paused = true)]
 async fn at_shutdown_containers_run_on_and_a_pull_is_given_up() {
-    let mut node = Simulated::new();
-    node.pull_takes = Duration::from_secs(100_000);
-    node.push("api", Some(ONE));
-    let mut agent = Agent::start(node, wants(&["api"]));
-    agent
-        .until("pulling", |status| {
-            status.services.iter().any(|service| service.state == ServiceState::Pulling)
-        })
-        .await;
+    let mut agent = pulling().await;
     agent.shutdown.cancel();
     let began = Instant::now();
     for task in agent.tasks.drain(..) {

@@ -71,15 +71,7 @@ async fn services_stop_in_reverse_order_and_nothing_is_started_any_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pull_is_given_up_and_an_update_goes_no_further() {
-    let mut node = Simulated::new();
-    node.pull_takes = Duration::from_secs(100_000);
-    node.push("api", Some(ONE));
-    let mut agent = Agent::start(node, wants(&["api"]));
-    agent
-        .until("pulling", |status| {
-            status.services.iter().any(|service| service.state == ServiceState::Pulling)
-        })
-        .await;
+    let mut agent = pulling().await;
     let took = drained(&mut agent).await;
     assert!(took < Duration::from_secs(6), "{took:?}");
     assert_eq!(agent.deeds(" create "), 0, "{}", agent.story());
