@@ -5,7 +5,7 @@
 //! Not its job: deciding anything but the node's state, which [`crate::status`] derives.
 
 use crate::observed::Container;
-use crate::status::{Explanation, Logs, Node, NodeState, Secret, Service, Status, Volume};
+use crate::status::{Explanation, Logs, Models, Node, NodeState, Secret, Service, Status, Volume, are_ready};
 use jiff::Timestamp;
 use node::identity::Facts;
 use node::problem::Problem;
@@ -24,6 +24,8 @@ pub enum Owner {
     Services,
     /// The secrets task.
     Secrets,
+    /// The loop of the models.
+    Models,
     /// The log shipper.
     Logs,
 }
@@ -35,6 +37,7 @@ struct Parts {
     services: Option<Vec<Service>>,
     explanations: Vec<Explanation>,
     containers: Vec<Container>,
+    models: Option<Models>,
     volumes: Vec<Volume>,
     secrets: Vec<Secret>,
     logs: Logs,
@@ -62,6 +65,7 @@ impl Board {
             services: None,
             explanations: Vec::new(),
             containers: Vec::new(),
+            models: None,
             volumes: Vec::new(),
             secrets: Vec::new(),
             logs: Logs::default(),
@@ -84,6 +88,18 @@ impl Board {
             parts.explanations = explanations;
             parts.containers = containers;
         });
+    }
+
+    /// What one pass of the loop of the models found. Before the first one a node with models is not ready: the loop
+    /// publishes them as absent when it begins.
+    pub fn publish_models(&self, models: Models, now: Timestamp) {
+        self.change(now, |parts| parts.models = Some(models));
+    }
+
+    /// The models, their server, and what is explained of them.
+    pub fn models(&self) -> Models {
+        let nothing = || Models { server: None, models: Vec::new(), explanations: Vec::new() };
+        self.parts.borrow().models.clone().unwrap_or_else(nothing)
     }
 
     /// Replaces the volumes.
@@ -148,10 +164,12 @@ impl Board {
         let mut problems: Vec<Problem> = parts.problems.values().flatten().cloned().collect();
         // The worst first; among equals, in the order of their owners, which is that of causes before effects.
         problems.sort_by_key(|problem| !crate::status::degrades(problem));
+        let models = parts.models.as_ref();
         Status {
             node: parts.node.clone(),
             services: parts.services.clone().unwrap_or_default(),
-            models: Vec::new(),
+            models: models.map(|models| models.models.clone()).unwrap_or_default(),
+            model_server: models.and_then(|models| models.server.clone()),
             volumes: parts.volumes.clone(),
             logs: parts.logs.clone(),
             secrets: parts.secrets.clone(),
@@ -192,7 +210,12 @@ fn node_state(parts: &Parts) -> NodeState {
         _ if parts.draining => NodeState::Draining,
         _ if problems => NodeState::Degraded,
         None => NodeState::Starting,
-        Some(services) => crate::status::state_of(services),
+        Some(services) => match crate::status::state_of(services) {
+            NodeState::Ready if !parts.models.as_ref().is_none_or(|all| are_ready(&all.models)) => {
+                NodeState::Starting
+            }
+            state => state,
+        },
     }
 }
 

@@ -68,6 +68,39 @@ pub enum Wish {
     Start,
 }
 
+/// A command for the loop of the models.
+#[derive(Debug)]
+pub struct ModelCommand {
+    /// As in node.toml, or as the server lists it; every model where absent.
+    pub model: Option<String>,
+    /// What.
+    pub wish: ModelWish,
+    /// Gets one line that says what will happen.
+    pub reply: Reply,
+}
+
+/// What a person wants of a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelWish {
+    /// What is missing is tried again now, whatever the back-off says.
+    Pull,
+    /// The registry is asked now, and what is new is taken; ends what a person asked for before. With `retry` also a
+    /// version that failed before.
+    Update {
+        /// See above.
+        retry: bool,
+    },
+    /// The previous good version comes back, and stays.
+    Rollback,
+    /// That version stays, or the one that is there now.
+    Pin {
+        /// `sha256:…`, or the beginning of one that is known.
+        digest: Option<String>,
+    },
+    /// The tag of node.toml is followed again.
+    Unpin,
+}
+
 /// A command was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {

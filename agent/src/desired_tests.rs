@@ -22,6 +22,7 @@ fn settings(services: &[(&str, &[&str])]) -> Settings {
         secrets: BTreeMap::new(),
         services: services.collect(),
         logs: None,
+        models: None,
         registries: BTreeMap::new(),
     }
 }

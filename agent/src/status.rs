@@ -2,7 +2,12 @@
 //!
 //! Names and values are the contract of `agentctl status --json`. Times are RFC 3339 in UTC, sizes are bytes.
 
+mod models;
+
 use jiff::Timestamp;
+pub use models::{
+    Model, ModelExplanation, ModelServer, ModelServerState, ModelState, Models, Prewarm, are_ready,
+};
 use node::problem::Problem;
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +18,11 @@ pub struct Status {
     pub node: Node,
     /// In the order of their names.
     pub services: Vec<Service>,
-    /// Empty until models are supported.
+    /// In the order of node.toml.
     pub models: Vec<Model>,
+    /// Who serves them; absent where node.toml has no `[models]`.
+    #[serde(default)]
+    pub model_server: Option<ModelServer>,
     /// As bootstrap left them, with what is used now.
     pub volumes: Vec<Volume>,
     /// Shipping of logs.
@@ -154,23 +162,6 @@ pub enum UpdateState {
     Quarantined,
     /// Held by an operator.
     Held,
-}
-
-/// A model (not in this version; the shape is fixed).
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Model {
-    /// Name and tag.
-    pub name: String,
-    /// Manifest digest.
-    pub digest: Option<String>,
-    /// Bytes.
-    pub size_bytes: Option<u64>,
-    /// `absent|pulling|present|loaded|failed`
-    pub state: String,
-    /// 0 to 1.
-    pub progress: Option<f64>,
-    /// Whether it is wholly on the GPU.
-    pub on_gpu: Option<bool>,
 }
 
 /// One volume.

@@ -198,6 +198,7 @@ fn settings() -> node::config::Settings {
         secrets: Default::default(),
         services: [("api".to_owned(), service_settings())].into(),
         logs: None,
+        models: Default::default(),
         registries: Default::default(),
     }
 }

@@ -41,6 +41,7 @@ fn status(service: Service) -> Status {
         },
         services: vec![service],
         models: Vec::new(),
+        model_server: None,
         volumes: Vec::new(),
         logs: Logs::default(),
         secrets: Vec::new(),

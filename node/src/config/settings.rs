@@ -1,7 +1,12 @@
 //! node.toml, validated: every value has its unit and its type, every default is filled in, every reference points at
 //! something that exists. Made only by [`super::Draft::settings`].
 
+mod models;
+
 pub use super::window::{Opening, opening};
+pub use models::{
+    DEFAULT_MODEL_HOST, DEFAULT_NAMESPACE, Model, ModelReference, ModelServer, Models, Prewarm, Smoke,
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,6 +28,8 @@ pub struct Settings {
     pub secrets: BTreeMap<String, Secret>,
     /// `[services.NAME]`
     pub services: BTreeMap<String, Service>,
+    /// `[models]`; absent where the agent looks after none.
+    pub models: Option<Models>,
     /// `[logs]`; absent when nothing is shipped.
     pub logs: Option<Logs>,
     /// `[registries."HOST"]`

@@ -51,6 +51,7 @@ fn ready() -> Status {
         },
         services: vec![service("api"), service("ollama")],
         models: Vec::new(),
+        model_server: None,
         volumes: vec![Volume {
             name: "models".to_owned(),
             volume_id: Some("vol-0aaa".to_owned()),

@@ -45,7 +45,7 @@ pub(in crate::config) fn reference(text: &str) -> Result<ImageReference, Wrong> 
     Ok(ImageReference { registry, repository, version })
 }
 
-/// A text that is no reference to an image: which, why, and what to write instead where that is known.
+/// A text that is no reference to an image or a model: which, why, and what to write instead where that is known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ReferenceError {
@@ -59,15 +59,19 @@ impl Hint for ReferenceError {
     }
 }
 
+impl From<Wrong> for ReferenceError {
+    fn from(wrong: Wrong) -> ReferenceError {
+        let (message, hint) = wrong.into_words();
+        ReferenceError { message, hint }
+    }
+}
+
 /// As in node.toml, for what a person writes elsewhere.
 impl FromStr for ImageReference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<ImageReference, ReferenceError> {
-        reference(text).map_err(|wrong| {
-            let (message, hint) = wrong.into_words();
-            ReferenceError { message, hint }
-        })
+        reference(text).map_err(ReferenceError::from)
     }
 }
 

@@ -3,6 +3,7 @@
 pub(super) mod access;
 pub(super) mod device;
 pub(super) mod image;
+pub(super) mod model;
 pub(super) mod name;
 pub(super) mod path;
 pub(super) mod port;

@@ -54,6 +54,7 @@ pub(super) fn settings(
         secrets: secrets?,
         services: services?,
         logs: logs?,
+        models: None,
         registries: registries?,
     })
 }

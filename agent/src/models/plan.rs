@@ -1,0 +1,190 @@
+//! What to do next with the models, and why: `plan(settings, observed, durable, now) -> Plan`. Pure.
+
+use super::observed::StepKind;
+use super::server::Kind;
+use crate::status::{Model as ModelStatus, ModelExplanation, ModelServer as ServerStatus};
+use jiff::Timestamp;
+use node::config::settings::{ModelReference, Prewarm, Smoke};
+use node::problem::Problem;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What to do next. At most one pull and one other step: a pull of hours keeps no loaded model from being loaded again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    /// A pull.
+    pub pull: Option<Step>,
+    /// Anything else.
+    pub step: Option<Step>,
+    /// A pull that is under way and is no longer wanted, or makes no sense any more: it is to be dropped.
+    pub drop_pull: Option<String>,
+    /// Have the server's container restarted, and why.
+    pub restart_server: Option<String>,
+    /// Models whose registry is to be asked now.
+    pub lookups: Vec<ModelReference>,
+    /// Models of whose version it is to be asked now whether they answer prompts.
+    pub kinds: Vec<ModelReference>,
+    /// To be remembered, on disk before any step of this plan begins.
+    pub notes: Vec<Note>,
+    /// Every wanted model, in the order of node.toml, with what is explained of it.
+    pub models: Vec<(ModelStatus, ModelExplanation)>,
+    /// The server.
+    pub server: ServerStatus,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// When to plan again even if nothing happens.
+    pub wake_at: Option<Timestamp>,
+}
+
+/// One step, with its reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// Full name of the model.
+    pub model: String,
+    /// What to do.
+    pub action: Action,
+    /// Why, one line.
+    pub reason: String,
+}
+
+/// What can be done. Each is safe to do twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Pull what the tag names.
+    Pull {
+        /// The model.
+        name: ModelReference,
+        /// What the tag named when it was asked last.
+        digest: String,
+    },
+    /// Make `to` another name of what `from` names, which has that digest.
+    Copy {
+        /// A name that the server has.
+        from: ModelReference,
+        /// The name that is to have the same.
+        to: ModelReference,
+        /// `sha256:…`
+        digest: String,
+    },
+    /// Read layers and compare them with their names.
+    Verify {
+        /// The version.
+        digest: String,
+        /// Layers and their bytes.
+        layers: Vec<(String, u64)>,
+    },
+    /// Read layers ahead.
+    Warm {
+        /// The version.
+        digest: String,
+        /// In this order.
+        layers: Vec<String>,
+        /// How fast at most.
+        rate: Prewarm,
+    },
+    /// Bring it into memory for good.
+    Load {
+        /// The model.
+        name: ModelReference,
+        /// The version that its name means now.
+        digest: String,
+        /// How.
+        kind: Kind,
+        /// Within which time.
+        deadline: Duration,
+    },
+    /// Ask it something and judge the answer.
+    Smoke {
+        /// The model.
+        name: ModelReference,
+        /// The version that its name means now.
+        digest: String,
+        /// What, and what has to come back.
+        smoke: Smoke,
+    },
+    /// Let go of memory.
+    Unload {
+        /// The name that the server has it under.
+        name: ModelReference,
+        /// How it was loaded.
+        kind: Kind,
+    },
+    /// Remove a name, with the layers that nothing else needs.
+    Delete {
+        /// The name.
+        name: ModelReference,
+    },
+    /// Remove what is left of pulls, and layers that no name needs.
+    Clean {
+        /// Layers on their way.
+        partials: Vec<String>,
+        /// Whole layers.
+        blobs: Vec<String>,
+    },
+}
+
+impl Action {
+    /// Its kind.
+    pub fn kind(&self) -> StepKind {
+        match self {
+            Action::Pull { .. } => StepKind::Pull,
+            Action::Copy { .. } => StepKind::Name,
+            Action::Verify { .. } => StepKind::Verify,
+            Action::Warm { .. } => StepKind::Warm,
+            Action::Load { .. } => StepKind::Load,
+            Action::Smoke { .. } => StepKind::Smoke,
+            Action::Unload { .. } => StepKind::Unload,
+            Action::Delete { .. } | Action::Clean { .. } => StepKind::Remove,
+        }
+    }
+}
+
+/// What a plan has found out, for the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// node.toml asks for these, by full name.
+    Needed(BTreeSet<String>),
+    /// The agent begins to pull it: it is ours from now on.
+    Ours(String),
+    /// A move begins.
+    Begun {
+        /// Full name.
+        model: String,
+        /// From what.
+        from: Option<String>,
+        /// To what.
+        to: String,
+    },
+    /// The version passed; a move to it is over.
+    Good {
+        /// Full name.
+        model: String,
+        /// `sha256:…`
+        digest: String,
+    },
+    /// The version failed; a move to it is over.
+    Bad {
+        /// Full name.
+        model: String,
+        /// `sha256:…`
+        digest: String,
+        /// One line.
+        cause: String,
+    },
+    /// A person's pin has nothing to say any more.
+    PinOver(String),
+    /// Layers are what their names say, with their bytes.
+    Verified(Vec<(String, u64)>),
+    /// A layer is not what its name says, or is gone.
+    Unverified(String),
+}
+
+/// The name under which a version is kept: the model's own with the beginning of the digest at its tag, so that no two
+/// versions share one and a name says what it should mean.
+pub fn kept_name(model: &ModelReference, digest: &str) -> ModelReference {
+    let digits: String = digest.trim_start_matches("sha256:").chars().take(12).collect();
+    model.tagged(format!("{}{KEPT}{digits}", model.tag))
+}
+
+/// Between the tag and the digest of a kept version. Tags of node.toml may not contain it.
+pub const KEPT: &str = ".kept-";
