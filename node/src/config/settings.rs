@@ -10,7 +10,7 @@ mod volume;
 pub use super::window::{Opening, opening};
 pub use image::{ImageReference, ImageVersion, Images, Reclaim};
 pub use models::{
-    DEFAULT_MODEL_HOST, DEFAULT_NAMESPACE, Model, ModelReference, ModelServer, Models, Prewarm, Smoke,
+    DEFAULT_MODEL_HOST, DEFAULT_NAMESPACE, KEPT, Model, ModelReference, ModelServer, Models, Prewarm, Smoke,
 };
 use serde::Serialize;
 pub use service::{EnvironmentValue, Gpus, Health, Mount, Network, Port, Probe, Protocol, Service};
