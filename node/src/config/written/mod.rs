@@ -43,7 +43,8 @@ pub(super) struct Written {
     pub(super) secrets: BTreeMap<String, Secret>,
     /// Containers to run, by name. Services on the node's network reach each other by it.
     pub(super) services: BTreeMap<String, Service>,
-    /// Models that a model server (Ollama) has to have, and how they come, go and are kept ready.
+    /// Models that a model server (Ollama) has to have, and how they come, go and are kept ready. Without `pull` the node
+    /// only shows what the server has.
     pub(super) models: Option<Models>,
     /// Shipping of logs to CloudWatch Logs. Without it nothing is shipped.
     pub(super) logs: Option<Logs>,

@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Models that a model server (Ollama) has to have, and how they come, go and are kept ready. Without `pull` the node only
-/// shows what the server has.
+/// Models that a model server has to have.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::config) struct Models {
@@ -25,10 +24,11 @@ pub(in crate::config) struct Models {
     /// How much of the file system with the models stays free: a pull that would leave less is refused. A size such as `2g`;
     /// `0` for none.
     pub(in crate::config) reserve: String,
-    /// Which models that are not in `pull` are removed. Those that were, and the versions that one can go back to, are kept as
-    /// long as they are needed.
+    /// Which models that are not in `pull` are removed. Of a model that is, the version before this one stays, whatever is
+    /// written here.
     pub(in crate::config) reclaim: Reclaim,
-    /// For how long a model stays after it was in `pull` last, and what is left of a pull after it came, from `0s` to `8760h`.
+    /// For how long a model stays after it was in `pull` last, and what came of a pull that nobody wants any more, from `0s` to
+    /// `8760h`. Where there is no room for a model that is wanted, they go before their time.
     pub(in crate::config) unused_for: String,
     /// Whether the files of a model are read into memory before its first load after boot, fast and in order, since a
     /// volume made from a snapshot is slow at first: `"unlimited"`, `"off"`, or at most so much per second, such as
