@@ -5,7 +5,7 @@
 //! each with the hash of what its container is made of and with what keeps it from running. Pure.
 //! Not its job: which digest a service runs, which only the registry knows.
 
-use node::config::settings::{self, Settings};
+use node::config::settings::{self, EnvironmentValue, ModelServer, Settings};
 use node::handoff;
 use node::hexadecimal::hexadecimal;
 use serde::Serialize;
@@ -27,7 +27,7 @@ pub struct Desired {
 pub struct Service {
     /// `[services.NAME]`
     pub name: String,
-    /// The validated section.
+    /// The validated section; where it serves models, with what [`SERVING`] adds to its environment.
     pub settings: settings::Service,
     /// Hash of all that its container is made of but the image's version; see [`spec_hash`].
     pub spec_hash: String,
@@ -38,7 +38,7 @@ pub struct Service {
 /// Something without which a service cannot be started. One that runs is left running.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
-    /// A mount lies on a required volume that is not there.
+    /// A mount lies on a required volume that is not there, or the models that it serves lie on any.
     Volume {
         /// `[volumes.NAME]`
         name: String,
@@ -73,11 +73,16 @@ impl Desired {
         let services = dependency_order(&settings.services)
             .into_iter()
             .filter_map(|name| Some((name, settings.services.get(name)?)))
-            .map(|(name, service)| Service {
-                name: name.to_owned(),
-                settings: service.clone(),
-                spec_hash: spec_hash(service, &restarting_versions(service, settings, secrets)),
-                obstacles: obstacles(service, settings, volumes, secrets),
+            .map(|(name, service)| {
+                let models = settings.models.as_ref().filter(|models| serves(name, models));
+                let service = if models.is_some() { serving(service) } else { service.clone() };
+                let folder = models.and_then(|models| models.directory.as_deref());
+                Service {
+                    name: name.to_owned(),
+                    spec_hash: spec_hash(&service, &restarting_versions(&service, settings, secrets)),
+                    obstacles: obstacles(&service, folder, settings, volumes, secrets),
+                    settings: service,
+                }
             })
             .collect();
         Desired { services, images: settings.images.clone() }
@@ -115,11 +120,30 @@ fn dependency_order(services: &BTreeMap<String, settings::Service>) -> Vec<&str>
     order
 }
 
+/// What a service that serves models gets into its environment, unless node.toml has the variable: at its start Ollama
+/// would remove what is left of pulls that the agent goes on with (`PruneLayers` in ollama `server/routes.go`).
+const SERVING: (&str, &str) = ("OLLAMA_NOPRUNE", "1");
+
+/// Whether this service is the one that serves the models.
+fn serves(name: &str, models: &settings::Models) -> bool {
+    match &models.server {
+        ModelServer::Service { name: serving, .. } => serving == name,
+        ModelServer::Url(_) => false,
+    }
+}
+
+fn serving(service: &settings::Service) -> settings::Service {
+    let mut service = service.clone();
+    let (name, value) = SERVING;
+    service.environment.entry(name.to_owned()).or_insert_with(|| EnvironmentValue::Literal(value.to_owned()));
+    service
+}
+
 /// The secrets whose values end up in the service's container.
 pub fn secrets_of(service: &settings::Service) -> BTreeSet<&str> {
     let keys = service.environment.values().filter_map(|value| match value {
-        settings::EnvironmentValue::FromSecret { secret, .. } => Some(secret.as_str()),
-        settings::EnvironmentValue::Literal(_) => None,
+        EnvironmentValue::FromSecret { secret, .. } => Some(secret.as_str()),
+        EnvironmentValue::Literal(_) => None,
     });
     let whole = service.environment_from.iter().chain(&service.secret_files).map(String::as_str);
     keys.chain(whole).collect()
@@ -145,7 +169,7 @@ struct Shape<'a> {
     image: String,
     command: &'a [String],
     ports: &'a [settings::Port],
-    environment: &'a BTreeMap<String, settings::EnvironmentValue>,
+    environment: &'a BTreeMap<String, EnvironmentValue>,
     environment_from: &'a [String],
     secret_files: &'a [String],
     mounts: &'a [settings::Mount],
@@ -211,8 +235,11 @@ pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, O
     hexadecimal(&Sha256::digest(&canonical))
 }
 
+/// `models` is the folder of the host with those that the service serves. Where that is on a volume, the service waits for it even if the
+/// node could do without: what it pulled meanwhile would fill the root volume, and be hidden when the volume comes.
 fn obstacles(
     service: &settings::Service,
+    models: Option<&str>,
     settings: &Settings,
     volumes: &[handoff::Volume],
     secrets: &BTreeMap<String, String>,
@@ -220,9 +247,10 @@ fn obstacles(
     let missing_volumes = settings
         .volumes
         .iter()
-        .filter(|(_, volume)| !volume.optional)
         .filter(|(_, volume)| {
-            service.mounts.iter().any(|mount| Path::new(&mount.host).starts_with(&volume.mount))
+            let holds = |path: &str| Path::new(path).starts_with(&volume.mount);
+            let is_required = !volume.optional && service.mounts.iter().any(|mount| holds(&mount.host));
+            is_required || models.is_some_and(holds)
         })
         .filter_map(|(name, _)| missing_volume(name, volumes));
     let missing_secrets = secrets_of(service)

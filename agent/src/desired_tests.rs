@@ -3,7 +3,8 @@
 use super::*;
 use crate::simulation::samples;
 use node::config::settings::{
-    Docker, EnvironmentValue, Filesystem, ImageVersion, Images, Mount, Secret, Volume, VolumeIdentity,
+    Docker, EnvironmentValue, Filesystem, ImageVersion, Images, Models, Mount, Prewarm, Reclaim, Secret,
+    Volume, VolumeIdentity,
 };
 use std::time::Duration;
 
@@ -33,6 +34,64 @@ fn versions(versions: &[(&str, &str)]) -> BTreeMap<String, String> {
 
 fn secret(restart_on_change: bool) -> Secret {
     Secret { id: "id".to_owned(), require: Vec::new(), restart_on_change }
+}
+
+/// `[models]` of which the service `ollama` has the folder.
+fn models() -> Models {
+    Models {
+        server: ModelServer::Service { name: "ollama".to_owned(), port: 11434 },
+        directory: Some("/mnt/models/ollama/models".to_owned()),
+        pull: BTreeMap::new(),
+        every: None,
+        reserve_bytes: 0,
+        reclaim: Reclaim::Ours,
+        unused_for: Duration::ZERO,
+        prewarm: Prewarm::Off,
+        load_deadline: Duration::from_secs(60),
+    }
+}
+
+fn volume(optional: bool) -> Volume {
+    Volume {
+        identity: VolumeIdentity::AttachName("sdf".to_owned()),
+        mount: "/mnt/models".to_owned(),
+        filesystem: Filesystem::Xfs,
+        format_if_blank: true,
+        wait: Duration::from_secs(300),
+        optional,
+        owner: None,
+        mode: None,
+    }
+}
+
+/// What bootstrap says of the volume `models`.
+fn reported(mounted: bool) -> handoff::Volume {
+    handoff::Volume {
+        name: "models".to_owned(),
+        volume_id: None,
+        device: None,
+        mount: "/mnt/models".to_owned(),
+        mounted,
+        filesystem: None,
+        uuid: None,
+        label: None,
+        size_bytes: None,
+        optional: false,
+        reason: "the device did not come within 5m".to_owned(),
+    }
+}
+
+fn mounted(host: &str) -> Mount {
+    Mount { host: host.to_owned(), container: "/data".to_owned(), read_only: false }
+}
+
+fn obstacles_of(settings: &Settings, volumes: &[handoff::Volume], secrets: &[(&str, &str)]) -> Vec<String> {
+    let desired = Desired::new(settings, volumes, &versions(secrets));
+    let texts = desired
+        .services
+        .iter()
+        .flat_map(|service| service.obstacles.iter().map(|obstacle| format!("{}: {obstacle}", service.name)));
+    texts.collect()
 }
 
 #[test]
@@ -103,20 +162,8 @@ fn a_new_version_of_a_secret_changes_the_hash_of_its_users_where_it_should() {
 #[test]
 fn a_missing_volume_or_secret_keeps_only_its_users_from_starting() {
     let mut settings = settings(&[("api", &[]), ("ollama", &[]), ("web", &[])]);
-    let volume = |optional| Volume {
-        identity: VolumeIdentity::AttachName("sdf".to_owned()),
-        mount: "/mnt/models".to_owned(),
-        filesystem: Filesystem::Xfs,
-        format_if_blank: true,
-        wait: Duration::from_secs(300),
-        optional,
-        owner: None,
-        mode: None,
-    };
     settings.volumes.insert("models".to_owned(), volume(false));
     settings.secrets.insert("app".to_owned(), secret(true));
-    let mounted =
-        |host: &str| Mount { host: host.to_owned(), container: "/data".to_owned(), read_only: false };
     for (name, host) in [("ollama", "/mnt/models/ollama"), ("web", "/mnt/models-other")] {
         if let Some(service) = settings.services.get_mut(name) {
             service.mounts = vec![mounted(host)];
@@ -129,34 +176,79 @@ fn a_missing_volume_or_secret_keeps_only_its_users_from_starting() {
         )]
         .into();
     }
-    let reported = |mounted| handoff::Volume {
-        name: "models".to_owned(),
-        volume_id: None,
-        device: None,
-        mount: "/mnt/models".to_owned(),
-        mounted,
-        filesystem: None,
-        uuid: None,
-        label: None,
-        size_bytes: None,
-        optional: false,
-        reason: "the device did not come within 5m".to_owned(),
-    };
-    let obstacles = |settings: &Settings, volumes: &[handoff::Volume], secrets: &[(&str, &str)]| {
-        let desired = Desired::new(settings, volumes, &versions(secrets));
-        let texts = desired.services.iter().flat_map(|service| {
-            service.obstacles.iter().map(|obstacle| format!("{}: {obstacle}", service.name))
-        });
-        texts.collect::<Vec<_>>()
-    };
     let both = [
         "api: secret app is not there yet",
         "ollama: volume models is not mounted (the device did not come within 5m)",
     ];
-    assert_eq!(obstacles(&settings, &[reported(false)], &[]), both);
-    assert_eq!(obstacles(&settings, &[reported(true)], &[("app", "1")]), [""; 0]);
+    assert_eq!(obstacles_of(&settings, &[reported(false)], &[]), both);
+    assert_eq!(obstacles_of(&settings, &[reported(true)], &[("app", "1")]), [""; 0]);
     let unreported = ["ollama: volume models is not mounted (bootstrap has not reported on it on this boot)"];
-    assert_eq!(obstacles(&settings, &[], &[("app", "1")]), unreported);
+    assert_eq!(obstacles_of(&settings, &[], &[("app", "1")]), unreported);
     settings.volumes.insert("models".to_owned(), volume(true));
-    assert_eq!(obstacles(&settings, &[reported(false)], &[("app", "1")]), [""; 0]);
+    assert_eq!(obstacles_of(&settings, &[reported(false)], &[("app", "1")]), [""; 0]);
+}
+
+#[test]
+fn a_server_of_models_waits_for_their_volume_even_if_the_node_could_do_without() {
+    let mut settings = settings(&[("ollama", &[]), ("web", &[])]);
+    settings.models = Some(models());
+    for (name, host) in [("ollama", "/mnt/models/ollama"), ("web", "/mnt/models/pages")] {
+        if let Some(service) = settings.services.get_mut(name) {
+            service.mounts = vec![mounted(host)];
+        }
+    }
+    let waits = "ollama: volume models is not mounted (the device did not come within 5m)";
+    for (optional, wanted) in [(false, vec![waits, &waits.replace("ollama", "web")]), (true, vec![waits])] {
+        settings.volumes.insert("models".to_owned(), volume(optional));
+        assert_eq!(obstacles_of(&settings, &[reported(false)], &[]), wanted, "optional: {optional}");
+        assert_eq!(obstacles_of(&settings, &[reported(true)], &[]), [""; 0], "optional: {optional}");
+    }
+    // The service has all of /mnt, and the volume is only where the models are.
+    if let Some(ollama) = settings.services.get_mut("ollama") {
+        ollama.mounts = vec![mounted("/mnt")];
+    }
+    assert_eq!(obstacles_of(&settings, &[reported(false)], &[]), [waits]);
+    settings.models = Some(Models { server: ModelServer::Url("http://h".to_owned()), ..models() });
+    assert_eq!(obstacles_of(&settings, &[reported(false)], &[]), [""; 0]);
+}
+
+#[test]
+fn only_the_server_of_models_is_kept_from_cleaning_up_itself() {
+    let mut settings = settings(&[("ollama", &[]), ("web", &[])]);
+    let services = |settings: &Settings| {
+        let desired = Desired::new(settings, &[], &BTreeMap::new());
+        let [ollama, web] = desired.services.as_slice() else { panic!("{desired:?}") };
+        (ollama.clone(), web.clone())
+    };
+    let literal = |text: &str| Some(EnvironmentValue::Literal(text.to_owned()));
+    let variable = |service: &Service| service.settings.environment.get("OLLAMA_NOPRUNE").cloned();
+    let (before, web_before) = services(&settings);
+    assert_eq!(variable(&before), None, "it serves none");
+
+    settings.models = Some(models());
+    let (ollama, web) = services(&settings);
+    assert_eq!((variable(&ollama), variable(&web)), (literal("1"), None));
+    assert_ne!(ollama.spec_hash, before.spec_hash, "its container is another one");
+    assert_eq!(web, web_before);
+
+    let written = |name: &str| (name.to_owned(), EnvironmentValue::Literal("0".to_owned()));
+    if let Some(ollama) = settings.services.get_mut("ollama") {
+        ollama.environment = [written("OLLAMA_NOPRUNE")].into();
+    }
+    assert_eq!(variable(&services(&settings).0), literal("0"), "node.toml has the last word");
+
+    settings.models = Some(Models { server: ModelServer::Url("http://h".to_owned()), ..models() });
+    settings.services.insert("ollama".to_owned(), samples::settings("ollama"));
+    assert_eq!(services(&settings).0, before, "another one serves them");
+}
+
+#[test]
+fn containers_of_older_agents_are_still_the_same() {
+    // What agents gave such a service before there were models: another hash would replace every container of every node.
+    let known = "6eeb4c09fa686574a05534cd19d8b7304dbad8057e5fac0ee33a7ed2e4b45c18";
+    let mut settings = settings(&[("web", &[])]);
+    for models in [None, Some(models())] {
+        settings.models = models;
+        assert_eq!(Desired::new(&settings, &[], &BTreeMap::new()).services[0].spec_hash, known);
+    }
 }

@@ -4,6 +4,7 @@ use super::observed::StepKind;
 use super::server::Kind;
 use crate::status::{Model as ModelStatus, ModelExplanation, ModelServer as ServerStatus};
 use jiff::Timestamp;
+pub use node::config::settings::KEPT;
 use node::config::settings::{ModelReference, Prewarm, Smoke};
 use node::problem::Problem;
 use std::collections::BTreeSet;
@@ -185,6 +186,3 @@ pub fn kept_name(model: &ModelReference, digest: &str) -> ModelReference {
     let digits: String = digest.trim_start_matches("sha256:").chars().take(12).collect();
     model.tagged(format!("{}{KEPT}{digits}", model.tag))
 }
-
-/// Between the tag and the digest of a kept version. Tags of node.toml may not contain it.
-pub const KEPT: &str = ".kept-";

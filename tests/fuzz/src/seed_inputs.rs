@@ -40,6 +40,23 @@ window = ["Mon-Fri 02:00-04:00 UTC", "Sat,Sun 22:00-24:00 UTC", "00:00-01:30 UTC
 drain = "5m"
 before = ["sh", "-c", "exit 0"]
 after = ["curl", "-f", "http://localhost:8000/${region}"]
+[services.served]
+image = "ollama/ollama"
+environment = { OLLAMA_HOST = "http://0.0.0.0:8080", OLLAMA_MODELS = "/data/models" }
+mounts = ["/mnt/models:/data", "/mnt/other:/data/other:ro"]
+[models]
+server = "served"
+every = "12h"
+reserve = "10g"
+reclaim = "all"
+unused_for = "24h"
+prewarm = "100m"
+load_deadline = "1h"
+[models.pull."http://models.internal:5000/team/tuned:v2"]
+digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+keep_loaded = true
+required = false
+smoke = { prompt = "2 + 2?", expect = "4", within = "1m" }
 "#;
 
 fn marks() -> impl Iterator<Item = Vec<u8>> {

@@ -41,7 +41,7 @@ pub enum ModelServer {
         /// From its `OLLAMA_HOST`, else 11434.
         port: u16,
     },
-    /// One that is there already, `http://HOST[:PORT]` without a slash at the end.
+    /// One that is there already, `http://HOST[:PORT]` or `https://HOST[:PORT]` without a slash at the end.
     Url(String),
 }
 
@@ -102,6 +102,9 @@ pub struct ModelReference {
 pub const DEFAULT_MODEL_HOST: &str = "registry.ollama.ai";
 /// The namespace of models whose name has none.
 pub const DEFAULT_NAMESPACE: &str = "library";
+
+/// Between the tag and the digest of a version that the agent keeps. Tags of node.toml do not contain it.
+pub const KEPT: &str = ".kept-";
 
 impl ModelReference {
     /// All parts but the scheme: `registry.ollama.ai/library/llama3.2:3b`. Two names of one model have the same; also the

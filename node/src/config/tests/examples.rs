@@ -1,7 +1,7 @@
 //! The deployments in packaging/examples are valid as they are.
 
 use super::{check, facts, settings};
-use crate::config::settings::{Settings, Strategy};
+use crate::config::settings::{ModelServer, Settings, Strategy};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -64,6 +64,32 @@ fn what_serves_is_replaced_without_a_gap_and_what_must_be_alone_is_stopped_first
     let api = &example("algoitny-api").services["api"];
     assert_eq!((api.update.drain, api.stop_timeout), (minutes(1), minutes(1)));
     assert_eq!(example("algoitny-worker").services["worker"].stop_timeout, minutes(15));
+}
+
+#[test]
+fn models_are_where_they_outlive_the_container_and_one_is_in_memory_before_the_node_is_ready() {
+    for (name, directory, kept_loaded, others, every) in [
+        (
+            "ollama-chat",
+            "/mnt/ollama-models/models",
+            "llama2:7b",
+            vec!["nomic-embed-text"],
+            Some(Duration::from_secs(3600)),
+        ),
+        ("rag", "/var/lib/ollama/models", "llama3.2:3b", vec![], None),
+    ] {
+        let models = example(name).models.unwrap();
+        assert_eq!(models.server, ModelServer::Service { name: "ollama".to_owned(), port: 11434 }, "{name}");
+        assert_eq!((models.directory.as_deref(), models.every), (Some(directory), every), "{name}");
+        let (needed, rest): (Vec<_>, Vec<_>) = models.pull.iter().partition(|(_, model)| model.required);
+        let names =
+            |models: Vec<(&String, _)>| models.into_iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        assert!(needed.iter().all(|(_, model)| model.keep_loaded), "{name}: {needed:?}");
+        assert_eq!(
+            (names(needed), names(rest)),
+            (vec![kept_loaded.to_owned()], others.iter().map(|name| (*name).to_owned()).collect())
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod drop_ins;
 mod examples;
 mod interpolation;
 mod mistakes;
+mod model_mistakes;
+mod models;
 mod never_panics;
 mod schema;
 mod several;

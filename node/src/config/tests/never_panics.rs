@@ -87,6 +87,22 @@ fn windows_of_the_characters_that_windows_are_made_of() {
 }
 
 #[test]
+fn models_of_the_characters_that_their_names_and_addresses_are_made_of() {
+    let address = "(http://|https://|)[a-z0-9.:\\[\\]@/]{0,12}(:[0-9]{0,6})?";
+    let name = "(http://)?([a-zA-Z.:]{0,6}/){0,3}[a-z0-9.:@é_-]{0,8}";
+    let path = "(/[a-z.]{0,4}){0,3}";
+    let text = (address, prop_oneof![address, "o"], name, name, path, path);
+    run(
+        "models",
+        text.prop_map(|(listen, server, first, second, inside, mount)| {
+            format!(
+                "[services.o]\nimage = \"a\"\nmounts = [\"/m:{mount}\"]\nenvironment = {{ OLLAMA_HOST = \"{listen}\", OLLAMA_MODELS = \"{inside}\" }}\n[models]\nserver = \"{server}\"\n[models.pull]\n\"{first}\" = {{}}\n\"{second}\" = {{}}"
+            )
+        }),
+    );
+}
+
+#[test]
 fn lines_of_the_examples_in_any_order() {
     let lines: Vec<String> = seeds().iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
     let strategy = prop::collection::vec(prop::sample::select(lines), 0..60);
@@ -115,6 +131,8 @@ fn values_of_another_kind_in_every_place() {
         "\"blue-green\"",
         "[\"Sun-Mon 23:00-24:00 UTC\"]",
         "[\"02:00-${tag:X} UTC\"]",
+        "\"http://u@h:1/\"",
+        "{ \"a:b\" = { digest = \"sha256:0\" } }",
     ];
     for (index, line) in contract.lines().enumerate().filter(|(_, line)| line.contains(" = ")) {
         for other in others {

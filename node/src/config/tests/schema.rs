@@ -75,6 +75,15 @@ fn the_defaults_of_the_contract_are_in_it() {
         ".services.*.update.before": [],
         ".services.*.update.after": [],
         ".services.*.update.drain": "30s",
+        ".models.every": "1h",
+        ".models.reserve": "2g",
+        ".models.reclaim": "ours",
+        ".models.unused_for": "168h",
+        ".models.prewarm": "unlimited",
+        ".models.load_deadline": "30m",
+        ".models.pull": {},
+        ".models.pull.*.keep_loaded": false,
+        ".models.pull.*.smoke.within": "2m",
         ".metrics.listen": "127.0.0.1:9464",
     });
     let keys = all_keys();
@@ -102,7 +111,7 @@ fn keys_without_effect_are_marked_and_no_others() {
         .filter(|(_, schema)| schema[NOT_SUPPORTED].is_string())
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(marked, [".logs.files", ".logs.journal", ".metrics", ".models"]);
+    assert_eq!(marked, [".logs.files", ".logs.journal", ".metrics"]);
 }
 
 #[test]
@@ -114,6 +123,17 @@ fn a_default_that_depends_on_other_keys_is_in_words() {
     let description = strategy["description"].as_str().unwrap();
     for word in ["Without it `blue-green`", "`ports`", "`http`, `tcp` or `exec`", "`gpus`", "`recreate`"] {
         assert!(description.contains(word), "{word} is not in: {description}");
+    }
+    for (path, words) in [
+        (
+            ".models.server",
+            "Without it the service `ollama` where there is one, else `http://127.0.0.1:11434`",
+        ),
+        (".models.directory", "`OLLAMA_MODELS`, else `/root/.ollama/models`"),
+        (".models.pull.*.required", "Without it, what `keep_loaded` says"),
+    ] {
+        assert_eq!(key(path).get("default"), None, "{path}");
+        assert!(key(path)["description"].as_str().unwrap().contains(words), "{path}");
     }
     let imds = key(".services.*.imds")["description"].as_str().unwrap();
     assert!(imds.contains("On the host's network every container may"), "{imds}");
@@ -127,6 +147,8 @@ fn what_a_person_has_to_know_of_a_section_is_read_where_it_is_written() {
         (".services.*.update", "beside `every = \"never\"`"),
         (".images", "what any container uses"),
         (".services.*.update.window", "in UTC"),
+        (".models.pull", "has to be spelt the same"),
+        (".models.pull", "none has `.kept-`"),
     ] {
         let description = key(path)["description"].as_str().unwrap();
         assert!(description.contains(words), "{path}: {description}");
@@ -140,7 +162,7 @@ fn what_a_person_has_to_know_of_a_section_is_read_where_it_is_written() {
 fn every_key_of_the_types_is_in_it() {
     // A document with every table present, so that serialising it names every key.
     let document = json!({
-        "agent": {}, "models": {"pull": {"*": {}}}, "logs": {}, "metrics": {},
+        "agent": {}, "models": {"pull": {"*": {"smoke": {}}}}, "logs": {}, "metrics": {},
         "volumes": {"*": {}}, "secrets": {"*": {}}, "registries": {"*": {"auth": {}}},
         "services": {"*": {"environment": {"*": {}}}},
     });

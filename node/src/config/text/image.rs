@@ -39,7 +39,7 @@ pub(in crate::config) fn reference(text: &str) -> Result<ImageReference, Wrong> 
         check_tag(tag).map_err(|why| wrong(&why))?;
     }
     let version = match digest {
-        Some(digest) => ImageVersion::Digest(check_digest(digest).map_err(|why| wrong(&why))?),
+        Some(text) => ImageVersion::Digest(self::digest(text).map_err(|why| wrong(&why))?),
         None => ImageVersion::Tag(tag.unwrap_or("latest").to_owned()),
     };
     Ok(ImageReference { registry, repository, version })
@@ -129,9 +129,10 @@ fn check_tag(tag: &str) -> Result<(), String> {
     }
 }
 
-fn check_digest(digest: &str) -> Result<String, String> {
-    match digest.strip_prefix("sha256:") {
-        Some(hex) if is_lower_hex(hex) && hex.len() == 64 => Ok(digest.to_owned()),
+/// `sha256:` and 64 digits, of an image's or a model's manifest.
+pub(in crate::config) fn digest(text: &str) -> Result<String, String> {
+    match text.strip_prefix("sha256:") {
+        Some(hex) if is_lower_hex(hex) && hex.len() == 64 => Ok(text.to_owned()),
         _ => Err("a digest is sha256: and 64 hexadecimal digits in lower case".to_owned()),
     }
 }

@@ -8,4 +8,5 @@ pub(super) mod name;
 pub(super) mod path;
 pub(super) mod port;
 pub(super) mod quantity;
+pub(super) mod server;
 pub(super) mod window;

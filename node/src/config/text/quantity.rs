@@ -56,8 +56,17 @@ pub(in crate::config) fn written(duration: Duration) -> String {
 /// Docker refuses to make a container with less.
 const MEMORY_AT_LEAST: u64 = 6 * 1024 * 1024;
 
-/// Bytes, in binary multiples: `512m`, `2g`, `1073741824`. A `b` may follow the unit, as with Docker.
+/// Bytes of memory of a container, as [`size`] has them.
 pub(in crate::config) fn memory(text: &str) -> Result<u64, Wrong> {
+    let bytes = size(text)?;
+    if bytes < MEMORY_AT_LEAST {
+        return Err(Wrong::new(format!("\"{text}\" is less than the 6m that a container needs")));
+    }
+    Ok(bytes)
+}
+
+/// Bytes, in binary multiples: `512m`, `2g`, `1073741824`. A `b` may follow the unit, as with Docker.
+pub(in crate::config) fn size(text: &str) -> Result<u64, Wrong> {
     let refused = || {
         Wrong::new(format!("\"{text}\" is not a size"))
             .hint("write a size such as \"512m\", \"2g\" or \"1073741824\"")
@@ -74,12 +83,7 @@ pub(in crate::config) fn memory(text: &str) -> Result<u64, Wrong> {
         _ => return Err(refused()),
     };
     let number: u64 = number.parse().map_err(|_| refused())?;
-    let bytes =
-        number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(refused)?;
-    if bytes < MEMORY_AT_LEAST {
-        return Err(Wrong::new(format!("\"{text}\" is less than the 6m that a container needs")));
-    }
-    Ok(bytes)
+    number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(refused)
 }
 
 /// Far above every instance type.
@@ -157,7 +161,9 @@ mod tests {
         }
         for text in ["", "m", "1.5g", "512mib", "-1", "5m", "99999999t", "512 m"] {
             assert!(memory(text).is_err(), "{text}");
+            assert_eq!(size(text).is_ok(), text == "5m", "only a container needs so much: {text}");
         }
+        assert_eq!((size("0"), size("1k")), (Ok(0), Ok(1024)));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 mod across;
 mod health;
+mod model_server;
+mod models;
 mod sections;
 mod service;
 mod update;
@@ -42,6 +44,7 @@ pub(super) fn settings(
         each(&written.services, |name, service| service::service(document, name, service, findings));
     across::port_conflicts(document, findings);
     across::dependency_cycles(document, findings);
+    let models = optional(written.models.as_ref(), |models| models::models(document, models, findings));
     let logs = optional(written.logs.as_ref(), |logs| sections::logs(logs, root.key("logs"), findings));
     let registries =
         each(&written.registries, |host, registry| sections::registry(document, host, registry, findings));
@@ -54,7 +57,7 @@ pub(super) fn settings(
         secrets: secrets?,
         services: services?,
         logs: logs?,
-        models: None,
+        models: models?,
         registries: registries?,
     })
 }

@@ -9,8 +9,8 @@ use crate::config::written;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// An image that nobody needed for a year is not needed.
-const UNUSED_FOR: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(8760 * 60 * 60);
+/// An image or a model that nobody needed for a year is not needed.
+pub(super) const UNUSED_FOR: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(8760 * 60 * 60);
 /// With nothing kept free the engine's file system fills; with nearly all of it no image fits.
 const MIN_FREE: RangeInclusive<u8> = 1..=90;
 
@@ -25,14 +25,19 @@ pub(super) fn images(written: &written::Images, place: Place<'_>, findings: &mut
     });
     let min_free_percent = findings.take(place.key("min_free").at(), min_free);
     Some(Images {
-        reclaim: match written.reclaim {
-            written::Reclaim::Ours => Reclaim::Ours,
-            written::Reclaim::All => Reclaim::All,
-            written::Reclaim::Never => Reclaim::Never,
-        },
+        reclaim: reclaim(written.reclaim),
         unused_for: unused_for?,
         min_free_percent: min_free_percent?,
     })
+}
+
+/// `reclaim`, of images and of models.
+pub(super) fn reclaim(written: written::Reclaim) -> Reclaim {
+    match written {
+        written::Reclaim::Ours => Reclaim::Ours,
+        written::Reclaim::All => Reclaim::All,
+        written::Reclaim::Never => Reclaim::Never,
+    }
 }
 
 /// `[agent]`

@@ -51,8 +51,8 @@ pub(super) fn update(
     })
 }
 
-/// The inner `None` is "never".
-fn every(text: &str, place: Place<'_>, findings: &mut Findings) -> Option<Option<Duration>> {
+/// How often a registry is asked; the inner `None` is "never".
+pub(super) fn every(text: &str, place: Place<'_>, findings: &mut Findings) -> Option<Option<Duration>> {
     if text == "never" {
         return Some(None);
     }

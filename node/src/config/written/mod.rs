@@ -6,8 +6,10 @@
 //! `x-not-supported-in` and is refused where it is written. Required keys are `Option` so that one that was refused does
 //! not take the rest of its table with it.
 
+mod models;
 mod service;
 
+pub(super) use models::{Model, Models, Smoke};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 pub(super) use service::{
@@ -41,8 +43,8 @@ pub(super) struct Written {
     pub(super) secrets: BTreeMap<String, Secret>,
     /// Containers to run, by name. Services on the node's network reach each other by it.
     pub(super) services: BTreeMap<String, Service>,
-    /// Models that a model server has to have.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// Models that a model server (Ollama) has to have, and how they come, go and are kept ready. Without `pull` the node
+    /// only shows what the server has.
     pub(super) models: Option<Models>,
     /// Shipping of logs to CloudWatch Logs. Without it nothing is shipped.
     pub(super) logs: Option<Logs>,
@@ -94,7 +96,7 @@ impl Default for Images {
     }
 }
 
-/// Which images are removed when no service needs them.
+/// Which of those that nobody needs are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Reclaim {
@@ -190,26 +192,6 @@ pub(super) struct Secret {
     pub(super) require: Vec<String>,
     /// What a change does to the services that use it.
     pub(super) on_change: OnChange,
-}
-
-/// Models that a model server has to have.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Models {
-    /// The service that serves them, or a URL.
-    pub(super) server: Option<String>,
-    /// Models to pull, by name.
-    pub(super) pull: BTreeMap<String, Model>,
-}
-
-/// A model to pull.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Model {
-    /// `sha256:…`: refused when what is served differs.
-    pub(super) digest: Option<String>,
-    /// Keeps it in memory.
-    pub(super) keep_loaded: bool,
 }
 
 /// Shipping of logs to CloudWatch Logs.
