@@ -17,7 +17,8 @@ use serde_json::Value;
 const LONGEST_ANSWER_BYTES: usize = 64 << 10;
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-    serde_json::from_slice(body).map_err(|error| format!("its answer cannot be read: {error}"))
+    serde_json::from_slice(body)
+        .map_err(|error| format!("its answer cannot be read: {}", shown(&error.to_string())))
 }
 
 /// Of `GET /api/version`.

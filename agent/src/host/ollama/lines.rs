@@ -48,11 +48,13 @@ impl Lines {
     }
 }
 
+/// The line with its end, if it has one.
 fn text_of(line: &Bytes) -> Result<Option<Bytes>, TooLong> {
+    let line = line.slice_ref(line.strip_suffix(b"\n").unwrap_or(line));
     let text = line.trim_ascii();
-    match text.len() {
-        0 => Ok(None),
-        length if length > LONGEST_LINE_BYTES => Err(TooLong),
+    match (line.len(), text.len()) {
+        (length, _) if length > LONGEST_LINE_BYTES => Err(TooLong),
+        (_, 0) => Ok(None),
         _ => Ok(Some(line.slice_ref(text))),
     }
 }
@@ -97,7 +99,7 @@ mod tests {
     #[test]
     fn a_line_of_the_longest_length_is_read_and_one_byte_more_is_refused() {
         let longest = vec![b'x'; LONGEST_LINE_BYTES];
-        assert_eq!(lines(&[longest.clone(), b"\r\n{}\n".to_vec()]), [longest.clone(), b"{}".to_vec()]);
+        assert_eq!(lines(&[longest.clone(), b"\n{}\r\n".to_vec()]), [longest.clone(), b"{}".to_vec()]);
         for end in ["", "\n"] {
             let mut lines = Lines::default();
             lines.push(&longest);

@@ -3,6 +3,7 @@
 //! Source: ollama `manifest/manifest.go`, Docker image manifest V2 schema 2: `config` and `layers`, each with
 //! `mediaType`, `digest` and `size`. Nothing in it is trusted: it comes from another machine.
 
+use super::refusal::shown;
 use crate::models::registry::{Layer, Manifest};
 use node::hexadecimal::hexadecimal;
 use serde::Deserialize;
@@ -39,8 +40,8 @@ struct Descriptor {
 /// # Errors
 /// One line that says what is wrong with it.
 pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
-    let document: Document =
-        serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {error}"))?;
+    let document: Document = serde_json::from_slice(bytes)
+        .map_err(|error| format!("it is no manifest: {}", shown(&error.to_string())))?;
     let layers = match document.layers {
         Some(layers) if !layers.is_empty() => layers,
         _ if document.manifests.is_some() => return Err("it is a list of manifests, not one".to_owned()),

@@ -78,8 +78,10 @@ impl Pulling {
     /// # Errors
     /// The line says that the pull failed, or makes no sense.
     fn note(&mut self, line: &[u8]) -> Result<bool, Failure> {
-        let line: Line = serde_json::from_slice(line)
-            .map_err(|error| Failure::Broken(format!("a line of its answer cannot be read: {error}")))?;
+        let line: Line = serde_json::from_slice(line).map_err(|error| {
+            let why = refusal::shown(&error.to_string());
+            Failure::Broken(format!("a line of its answer cannot be read: {why}"))
+        })?;
         if let Some(error) = line.error {
             return Err(Failure::Refused(refusal::meaning(None, &refusal::words(&error))));
         }

@@ -8,15 +8,19 @@ use std::time::Duration;
 const LONGEST_MESSAGE: usize = 300;
 
 /// Why a call brought no result, before it is known which call it was.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No connection, it broke, no answer in time, or the server is busy: nothing is known.
-    Unreachable(Box<dyn std::error::Error + Send + Sync>),
+    #[error("no answer")]
+    Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It said no.
+    #[error("{}", .0.message)]
     Refused(Meaning),
     /// Nothing new came for so long.
+    #[error("no byte came for {} s", .0.as_secs())]
     Stalled(Duration),
     /// Its answer makes no sense.
+    #[error("{0}")]
     Broken(String),
 }
 
