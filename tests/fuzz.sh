@@ -4,12 +4,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-20}
-targets="signatures partition_table mark identify node_toml"
+targets="signatures partition_table mark identify node_toml pull_stream model_manifest"
 build=target/fuzz
 
 without_libfuzzer() {
     echo "$1: the same targets run on stable, without coverage"
-    FUZZ_SEED=$(date +%s) FUZZ_CASES=$((seconds * 200)) cargo test --locked -p bootstrap --test fuzz -- --nocapture
+    FUZZ_SEED=$(date +%s) FUZZ_CASES=$((seconds * 200)) cargo test --locked -p bootstrap -p agent --test fuzz -- --nocapture
     exit 0
 }
 command -v g++ >/dev/null || without_libfuzzer "no g++ to build libFuzzer with"
@@ -22,14 +22,14 @@ cp Cargo.lock tests/fuzz/Cargo.lock
 # Only what reads the bytes is looked into; all that it is linked with (the AWS SDK, too) is only compiled.
 flags='["-Cpasses=sancov-module","-Cllvm-args=-sanitizer-coverage-level=4","-Cllvm-args=-sanitizer-coverage-inline-8bit-counters","-Cllvm-args=-sanitizer-coverage-pc-table","-Cllvm-args=-sanitizer-coverage-trace-compares","-Ccodegen-units=1"]'
 looked_into=(-Z profile-rustflags)
-for package in bootstrap node fuzz toml_parser; do
+for package in agent bootstrap node fuzz toml_parser; do
     looked_into+=(--config "profile.dev.package.$package.rustflags=$flags")
 done
 cargo +nightly build --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir "$build" --features libfuzzer --bins \
     "${looked_into[@]}" || without_libfuzzer "the nightly compiler does not build the targets"
 
 # They are made by the real tools, and by code that cannot be linked with what looks into it.
-FUZZ_SEEDS_TO=$PWD/$build/seeds FUZZ_CASES=0 cargo test --quiet --locked -p bootstrap --test fuzz >/dev/null
+FUZZ_SEEDS_TO=$PWD/$build/seeds FUZZ_CASES=0 cargo test --quiet --locked -p bootstrap -p agent --test fuzz >/dev/null
 for target in $targets; do
     mkdir -p "$build/corpus/$target" "$build/found"
     log=$build/$target.log

@@ -1,7 +1,8 @@
-//! The host as the agent sees it: the container engine, systemd, files. The only place that starts commands or names
-//! the engine's client library.
+//! The host as the agent sees it: the container engine, the model server, systemd, files. The only place that starts
+//! commands or names the engine's client library.
 
 pub mod disk;
 pub mod docker;
 pub mod firewall;
+pub mod ollama;
 pub mod systemd;

@@ -1,3 +1,4 @@
 //! What is fuzzed: functions of bytes that panic when a promise is broken.
 
+pub mod model_targets;
 pub mod targets;

@@ -1,0 +1,101 @@
+//! From the bytes of a manifest to its digest and its layers. Pure.
+//!
+//! Source: ollama `manifest/manifest.go`, Docker image manifest V2 schema 2: `config` and `layers`, each with
+//! `mediaType`, `digest` and `size`. Nothing in it is trusted: it comes from another machine.
+
+use super::refusal::shown;
+use crate::models::registry::{Layer, Manifest};
+use node::hexadecimal::hexadecimal;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+
+/// No file system here holds as much (64 TiB); sums of such sizes fit into a u64.
+const LARGEST_BYTES: u64 = 1 << 46;
+/// What loading reads.
+const WEIGHTS: [&str; 4] = ["model", "projector", "adapter", "tensor"];
+const MEDIA_TYPE: &str = "application/vnd.ollama.image.";
+
+#[derive(Deserialize)]
+struct Document {
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    /// Of a list of manifests, which is for a server to choose from.
+    manifests: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Descriptor {
+    #[serde(rename = "mediaType", default)]
+    media_type: String,
+    #[serde(default)]
+    digest: String,
+    #[serde(default)]
+    size: i64,
+}
+
+/// Of the bytes as they came, or as they lie in the folder of the server.
+///
+/// # Errors
+/// One line that says what is wrong with it.
+pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
+    let document: Document = serde_json::from_slice(bytes)
+        .map_err(|error| format!("it is no manifest: {}", shown(&error.to_string())))?;
+    let layers = match document.layers {
+        Some(layers) if !layers.is_empty() => layers,
+        _ if document.manifests.is_some() => return Err("it is a list of manifests, not one".to_owned()),
+        _ => return Err("it names no layers".to_owned()),
+    };
+    // The oldest models have no configuration.
+    let config = document.config.filter(|config| !config.digest.is_empty());
+    Ok(Manifest {
+        digest: format!("sha256:{}", hexadecimal(&Sha256::digest(bytes))),
+        layers: each_once(config.into_iter().chain(layers))?,
+    })
+}
+
+fn each_once(descriptors: impl Iterator<Item = Descriptor>) -> Result<Vec<Layer>, String> {
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut places = HashMap::new();
+    let mut sum = 0;
+    for descriptor in descriptors {
+        let layer = layer(descriptor)?;
+        let place = *places.entry(layer.digest.clone()).or_insert(layers.len());
+        match layers.get_mut(place) {
+            None => {
+                sum += layer.size_bytes;
+                layers.push(layer);
+            }
+            Some(known) if known.size_bytes == layer.size_bytes => known.weights |= layer.weights,
+            Some(_) => return Err(format!("it gives layer {} two sizes", layer.digest)),
+        }
+        if sum > LARGEST_BYTES {
+            return Err("its layers are larger than any volume".to_owned());
+        }
+    }
+    Ok(layers)
+}
+
+fn layer(descriptor: Descriptor) -> Result<Layer, String> {
+    let Descriptor { media_type, digest, size } = descriptor;
+    if !is_digest(&digest) {
+        return Err(format!("it names a layer {:?}", digest.chars().take(80).collect::<String>()));
+    }
+    let size_bytes = u64::try_from(size).ok().filter(|size| *size <= LARGEST_BYTES);
+    let Some(size_bytes) = size_bytes else { return Err(format!("layer {digest} has {size} bytes")) };
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let weights = media_type.strip_prefix(MEDIA_TYPE).is_some_and(|kind| WEIGHTS.contains(&kind));
+    Ok(Layer { digest, size_bytes, weights })
+}
+
+/// `sha256:` and 64 digits in lower case: what is a name of a file, and is compared as text.
+pub fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:").is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

@@ -1,0 +1,25 @@
+//! The fuzz targets of the agent without a fuzzer, on any compiler.
+
+#![expect(clippy::expect_used, reason = "a target panics when a promise is broken")]
+#![expect(clippy::disallowed_methods, reason = "leaves the seeds for libFuzzer")]
+
+#[path = "generator.rs"]
+mod generator;
+#[expect(unreachable_pub, reason = "the other crate that this is compiled in exports it")]
+#[path = "src/model_targets.rs"]
+mod model_targets;
+
+fn run(name: &str, cases: u64) {
+    let target = model_targets::TARGETS.iter().find(|(found, _)| *found == name);
+    generator::run(*target.expect("a target of that name"), model_targets::seeds(), cases);
+}
+
+#[test]
+fn no_stream_of_a_pull_breaks_a_promise() {
+    run("pull_stream", 20_000);
+}
+
+#[test]
+fn no_manifest_of_a_model_breaks_a_promise() {
+    run("model_manifest", 20_000);
+}
