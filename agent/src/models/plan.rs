@@ -1,10 +1,13 @@
 //! What to do next with the models, and why: `plan(settings, observed, durable, now) -> Plan`. Pure.
 
-use super::observed::StepKind;
+mod report;
+
+use super::observed::{Observed, Serving, StepKind};
+use super::record::Durable;
 use super::server::Kind;
 use crate::status::{Model as ModelStatus, ModelExplanation, ModelServer as ServerStatus};
 use jiff::Timestamp;
-use node::config::settings::{ModelReference, Prewarm, Smoke};
+use node::config::settings::{self, ModelReference, Prewarm, Smoke};
 use node::problem::Problem;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -34,6 +37,29 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// When to plan again even if nothing happens.
     pub wake_at: Option<Timestamp>,
+}
+
+/// What to do next, and why.
+pub fn plan(
+    settings: &settings::Models,
+    _serving: &Serving,
+    observed: &Observed,
+    durable: &Durable,
+    _now: Timestamp,
+) -> Plan {
+    Plan {
+        pull: None,
+        step: None,
+        drop_pull: None,
+        restart_server: None,
+        lookups: Vec::new(),
+        kinds: Vec::new(),
+        notes: Vec::new(),
+        models: report::models(settings, observed, durable),
+        server: report::server(settings, observed),
+        problems: Vec::new(),
+        wake_at: None,
+    }
 }
 
 /// One step, with its reason.
