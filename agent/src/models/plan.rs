@@ -1,6 +1,19 @@
 //! What to do next with the models, and why: `plan(settings, observed, durable, now) -> Plan`. Pure.
 
+mod clean;
+mod compose;
+mod disk;
+mod draft;
+mod gpu;
+mod lookups;
+mod memory;
+mod pulls;
 mod report;
+mod stages;
+mod view;
+mod wanted;
+mod whole;
+mod words;
 
 use super::observed::{Observed, Serving, StepKind};
 use super::record::Durable;
@@ -11,6 +24,7 @@ use node::config::settings::{self, ModelReference, Prewarm, Smoke};
 use node::problem::Problem;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use view::View;
 
 /// What to do next. At most one pull and one other step: a pull of hours keeps no loaded model from being loaded again.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,24 +56,12 @@ pub struct Plan {
 /// What to do next, and why.
 pub fn plan(
     settings: &settings::Models,
-    _serving: &Serving,
+    serving: &Serving,
     observed: &Observed,
     durable: &Durable,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Plan {
-    Plan {
-        pull: None,
-        step: None,
-        drop_pull: None,
-        restart_server: None,
-        lookups: Vec::new(),
-        kinds: Vec::new(),
-        notes: Vec::new(),
-        models: report::models(settings, observed, durable),
-        server: report::server(settings, observed),
-        problems: Vec::new(),
-        wake_at: None,
-    }
+    compose::compose(&View::new(settings, serving, observed, durable, now))
 }
 
 /// One step, with its reason.

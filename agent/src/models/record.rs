@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// As much of a model's past as is shown.
 pub const PAST_LIMIT: usize = 20;
 
+/// Why a move ended when nothing failed.
+pub const OVERTAKEN: &str = "something else was wanted meanwhile";
+
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Durable {
@@ -140,7 +143,7 @@ impl Record {
         if self.under_way().is_some_and(|open| open.to == to && open.from.as_deref() == from) {
             return;
         }
-        self.end(now, Some("something else was wanted meanwhile"));
+        self.end(now, Some(OVERTAKEN));
         self.past.push(Move { to: to.to_owned(), from: from.map(str::to_owned), began: now, end: None });
         let over = self.past.len().saturating_sub(PAST_LIMIT);
         self.past.drain(..over);
@@ -154,7 +157,11 @@ impl Record {
 
     /// What was good becomes the previous one. Where nothing was good yet, that is what was there before the move.
     fn passed(&mut self, digest: &str, now: Timestamp) {
-        if self.under_way().is_none_or(|open| open.to != digest) && self.good.as_deref() != Some(digest) {
+        if self.under_way().is_none_or(|open| open.to != digest) {
+            self.end(now, Some(OVERTAKEN));
+            if self.good.as_deref() == Some(digest) {
+                return;
+            }
             let from = self.good.clone();
             self.begin(from.as_deref(), digest, now);
         }
