@@ -1,10 +1,13 @@
 //! What is remembered of models, in `/var/lib/node-agent/models.json`: what passed, what failed, what a person asked for.
 //! Everything else is read from the server and its folder. Values only.
 
+mod wish;
+
 use super::plan::Note;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use wish::{Asked, wish};
 
 /// As much of a model's past as is shown.
 pub const PAST_LIMIT: usize = 20;

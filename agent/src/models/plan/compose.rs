@@ -102,10 +102,7 @@ fn meanwhile(view: &View<'_>, listed: &Listed<'_>, installed: &str, draft: &mut 
     let switching = draft.steps.iter().any(|(_, step)| step.action.kind() == StepKind::Name);
     let usable = !view.is_hurt(listed, installed) && view.is_whole(installed) != Some(false);
     if usable && !switching {
-        let notes = draft.notes.len();
-        Stage::new(view, listed, installed, None).served(draft);
-        // It is not judged: it is on its way out.
-        draft.notes.truncate(notes);
+        Stage::leaving(view, listed, installed).served(draft);
     }
 }
 
@@ -140,7 +137,6 @@ fn finish(
     let mut steps: Vec<(Urgency, Step)> = Vec::new();
     for index in order(goals) {
         let draft = &mut drafts[index];
-        // A pull that is not begun has no move either.
         notes.append(&mut draft.notes);
         steps.append(&mut draft.steps);
         problems.append(&mut draft.problems);

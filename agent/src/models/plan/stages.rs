@@ -72,6 +72,11 @@ impl<'a> Stage<'a> {
         Stage { view, listed, digest, good, back, hold }
     }
 
+    /// A version that serves until another takes its place, and is not judged any more.
+    pub(super) fn leaving(view: &'a View<'a>, listed: &'a Listed<'a>, digest: &'a str) -> Self {
+        Stage { view, listed, digest, good: true, back: None, hold: None }
+    }
+
     /// All that is left of its way.
     pub(super) fn go_on(&self, draft: &mut Draft) {
         if self.back.is_some() && (self.holds(draft) || !self.verified(draft, Urgency::Move)) {
