@@ -4,7 +4,14 @@ use super::files::{Files, WarmProgress};
 use super::registry::Manifest;
 use super::server::{Endpoint, Installed, Kind, Loaded, PullProgress};
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the plan has to know of the settings of the service that serves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Serving {
+    /// Its container asks for GPUs.
+    pub wants_gpus: bool,
+}
 
 /// One moment.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +38,11 @@ pub struct Observed {
     pub attempts: BTreeMap<(String, StepKind), Attempt>,
     /// Digests whose layers were read ahead since boot.
     pub warmed: BTreeMap<String, WarmedView>,
+    /// Layers that were read and are not what their names say, and that were not removed since.
+    pub damaged: BTreeSet<String>,
+    /// Models that were in memory and then were not any more: by full name, when that was seen first. Gone from here
+    /// when they are in memory again.
+    pub vanished: BTreeMap<String, Timestamp>,
     /// Restarts of the server for its GPU since the agent started, and when the last one was asked for.
     pub gpu_restarts: u32,
     /// See above.
@@ -105,6 +117,8 @@ pub enum GpuView {
 pub struct PullUnderWay {
     /// Full name.
     pub model: String,
+    /// What the tag named when it began, as in [`super::plan::Action::Pull`].
+    pub digest: String,
     /// Since when.
     pub since: Timestamp,
     /// How far.

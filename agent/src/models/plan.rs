@@ -1,14 +1,35 @@
 //! What to do next with the models, and why: `plan(settings, observed, durable, now) -> Plan`. Pure.
 
-use super::observed::StepKind;
+mod clean;
+mod compose;
+mod disk;
+mod draft;
+mod gpu;
+mod lookups;
+mod memory;
+mod pulls;
+mod report;
+mod stages;
+mod view;
+mod wanted;
+mod whole;
+mod words;
+
+use super::observed::{Observed, Serving, StepKind};
+use super::record::Durable;
 use super::server::Kind;
 use crate::status::{Model as ModelStatus, ModelExplanation, ModelServer as ServerStatus};
 use jiff::Timestamp;
+<<<<<<< HEAD
 pub use node::config::settings::KEPT;
 use node::config::settings::{ModelReference, Prewarm, Smoke};
+=======
+use node::config::settings::{self, ModelReference, Prewarm, Smoke};
+>>>>>>> part/planner
 use node::problem::Problem;
 use std::collections::BTreeSet;
 use std::time::Duration;
+use view::View;
 
 /// What to do next. At most one pull and one other step: a pull of hours keeps no loaded model from being loaded again.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +56,17 @@ pub struct Plan {
     pub problems: Vec<Problem>,
     /// When to plan again even if nothing happens.
     pub wake_at: Option<Timestamp>,
+}
+
+/// What to do next, and why.
+pub fn plan(
+    settings: &settings::Models,
+    serving: &Serving,
+    observed: &Observed,
+    durable: &Durable,
+    now: Timestamp,
+) -> Plan {
+    compose::compose(&View::new(settings, serving, observed, durable, now))
 }
 
 /// One step, with its reason.

@@ -1,12 +1,19 @@
 //! What is remembered of models, in `/var/lib/node-agent/models.json`: what passed, what failed, what a person asked for.
 //! Everything else is read from the server and its folder. Values only.
 
+mod wish;
+
+use super::plan::Note;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+pub use wish::{Asked, wish};
 
 /// As much of a model's past as is shown.
 pub const PAST_LIMIT: usize = 20;
+
+/// Why a move ended when nothing failed.
+pub const OVERTAKEN: &str = "something else was wanted meanwhile";
 
 /// All of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,11 +102,87 @@ impl Durable {
     pub fn record(&self, model: &str) -> Option<&Record> {
         self.models.get(model)
     }
+
+    /// Remembers what a plan has found out. Whether anything changed.
+    pub fn note(&mut self, note: &Note, now: Timestamp) -> bool {
+        let before = self.clone();
+        match note {
+            Note::Needed(models) => {
+                for model in models {
+                    self.record_mut(model).needed_at = Some(now);
+                }
+            }
+            Note::Ours(model) => self.record_mut(model).ours = true,
+            Note::Begun { model, from, to } => self.record_mut(model).begin(from.as_deref(), to, now),
+            Note::Good { model, digest } => self.record_mut(model).passed(digest, now),
+            Note::Bad { model, digest, cause } => self.record_mut(model).failed(digest, cause, now),
+            Note::PinOver(model) => self.record_mut(model).pin = None,
+            Note::Verified(layers) => self.verified.extend(layers.iter().cloned()),
+            Note::Unverified(layer) => {
+                self.verified.remove(layer);
+            }
+        }
+        *self != before
+    }
+
+    /// The record of the model, made where there is none.
+    pub(super) fn record_mut(&mut self, model: &str) -> &mut Record {
+        self.models.entry(model.to_owned()).or_default()
+    }
 }
 
 impl Record {
     /// Why the version is barred, if it is.
     pub fn barred(&self, digest: &str) -> Option<&Quarantine> {
         self.quarantine.iter().rev().find(|entry| entry.digest == digest)
+    }
+
+    /// The move that is under way.
+    pub fn under_way(&self) -> Option<&Move> {
+        self.past.last().filter(|last| last.end.is_none())
+    }
+
+    fn begin(&mut self, from: Option<&str>, to: &str, now: Timestamp) {
+        if self.under_way().is_some_and(|open| open.to == to && open.from.as_deref() == from) {
+            return;
+        }
+        self.end(now, Some(OVERTAKEN));
+        self.past.push(Move { to: to.to_owned(), from: from.map(str::to_owned), began: now, end: None });
+        let over = self.past.len().saturating_sub(PAST_LIMIT);
+        self.past.drain(..over);
+    }
+
+    fn end(&mut self, now: Timestamp, cause: Option<&str>) {
+        if let Some(open) = self.past.last_mut().filter(|last| last.end.is_none()) {
+            open.end = Some(MoveEnd { at: now, cause: cause.map(str::to_owned) });
+        }
+    }
+
+    /// What was good becomes the previous one. Where nothing was good yet, that is what was there before the move.
+    fn passed(&mut self, digest: &str, now: Timestamp) {
+        if self.under_way().is_none_or(|open| open.to != digest) {
+            self.end(now, Some(OVERTAKEN));
+            if self.good.as_deref() == Some(digest) {
+                return;
+            }
+            let from = self.good.clone();
+            self.begin(from.as_deref(), digest, now);
+        }
+        let from = self.under_way().and_then(|open| open.from.clone());
+        self.end(now, None);
+        if self.good.as_deref() != Some(digest) {
+            let before = self.good.replace(digest.to_owned()).or(from);
+            self.previous = before.filter(|before| before != digest && self.barred(before).is_none());
+        }
+    }
+
+    fn failed(&mut self, digest: &str, cause: &str, now: Timestamp) {
+        if self.under_way().is_some_and(|open| open.to == digest) {
+            self.end(now, Some(cause));
+        }
+        let entry = Quarantine { digest: digest.to_owned(), cause: cause.to_owned(), at: now };
+        self.quarantine.retain(|entry| entry.digest != digest);
+        self.quarantine.push(entry);
+        self.previous = self.previous.take().filter(|previous| previous != digest);
     }
 }

@@ -1,0 +1,238 @@
+//! What nobody needs: kept names whose version is over, models that node.toml no longer has, layers without a name, what
+//! is left of pulls.
+//!
+//! Nothing goes that a version to be pulled would bring again, that is in memory, or that a name of ours still needs.
+//! Under pressure of room age does not count, but nothing goes for a pull that would not fit all the same.
+
+use super::disk::{Room, missing};
+use super::view::{Listed, Name, View};
+use super::wanted::{self, Goal};
+use super::words::span;
+use super::{Action, KEPT, Step, kept_name};
+use crate::models::files::Files;
+use crate::models::registry::Manifest;
+use jiff::Timestamp;
+use node::config::settings::{ModelReference, Reclaim};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Layers without a name, and what is left of a pull, may still be in work for so long.
+const IN_WORK: Duration = Duration::from_secs(3600);
+/// Stands for the model in steps on files.
+pub(super) const FOLDER: &str = "the folder of the models";
+
+/// All that may go.
+pub(super) struct Cleaning<'a> {
+    view: &'a View<'a>,
+    /// Layers of versions that are to be pulled.
+    awaited: BTreeSet<&'a str>,
+    /// Names that nobody needs, with their age where that is known; those that go whatever their age have none.
+    names: Vec<(&'a Name<'a>, Age)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Age {
+    /// It goes at once.
+    Any,
+    /// So long nobody needed it.
+    Unused(Duration),
+    /// Nobody knows.
+    Unknown,
+}
+
+impl<'a> Cleaning<'a> {
+    pub(super) fn new(view: &'a View<'a>, goals: &[(&'a Listed<'a>, Goal)]) -> Cleaning<'a> {
+        let mut awaited = BTreeSet::new();
+        for (listed, goal) in goals {
+            let known = view.known(listed).filter(|known| {
+                let wanted = goal.asked.as_ref().is_some_and(|(digest, _)| *digest == known.digest);
+                wanted && view.is_whole(&known.digest) != Some(true)
+            });
+            let layers = known.map(|known| known.layers.as_slice()).unwrap_or_default();
+            awaited.extend(layers.iter().map(|layer| layer.digest.as_str()));
+        }
+        let names = view.up.as_ref().into_iter().flat_map(|up| up.names.values());
+        let names = names.filter_map(|name| Some((name, unneeded(view, goals, name)?))).collect();
+        Cleaning { view, awaited, names }
+    }
+
+    /// The next thing that goes by age.
+    pub(super) fn by_age(&self) -> Option<Step> {
+        let unused_for = self.view.settings.unused_for;
+        let old = |age: Age| age == Age::Any || matches!(age, Age::Unused(age) if age >= unused_for);
+        let name = self.names.iter().find(|(name, age)| old(*age) && !self.brings_again(&[*name]));
+        if let Some((name, age)) = name {
+            let reason = match age {
+                Age::Unused(age) => format!("nobody has needed it for {}", span(*age)),
+                Age::Any | Age::Unknown => "its version is not needed any more".to_owned(),
+            };
+            return Some(self.delete(name, reason));
+        }
+        let (partials, blobs) = (self.partials(unused_for), self.blobs());
+        (!partials.is_empty() || !blobs.is_empty()).then(|| Step {
+            model: FOLDER.to_owned(),
+            action: Action::Clean { partials, blobs },
+            reason: "no model needs these files".to_owned(),
+        })
+    }
+
+    /// When something will be old enough.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        let unused_for = self.view.settings.unused_for;
+        let left = self.names.iter().filter_map(|(_, age)| match age {
+            Age::Unused(age) => unused_for.checked_sub(*age).filter(|left| !left.is_zero()),
+            Age::Any | Age::Unknown => None,
+        });
+        left.min().map(|left| self.view.now + left)
+    }
+
+    /// The first thing to go for a pull that does not fit; `None` where it would not fit all the same.
+    pub(super) fn for_room(&self, room: Room, manifest: &Manifest) -> Option<Step> {
+        let files = self.view.files()?;
+        let reason = format!("room for {}", manifest_words(&room));
+        let (partials, blobs) = (self.partials(IN_WORK), self.blobs());
+        let partial = |digest: &String| files.partials.get(digest).map_or(0, |it| it.allocated_bytes);
+        let blob = |digest: &String| files.blobs.get(digest).map_or(0, |it| it.size_bytes);
+        let loose = partials.iter().map(partial).sum::<u64>() + blobs.iter().map(blob).sum::<u64>();
+        let fits = |freed: u64, needs: u64| Room { free: room.free + freed, needs, ..room }.is_enough();
+        if loose > 0 && fits(loose, room.needs) {
+            let action = Action::Clean { partials, blobs };
+            return Some(Step { model: FOLDER.to_owned(), action, reason });
+        }
+        let mut going: Vec<&Name<'_>> = Vec::new();
+        let mut names: Vec<_> = self.names.iter().collect();
+        names.sort_by_key(|(_, age)| match age {
+            Age::Any => (0, Duration::ZERO),
+            Age::Unused(age) => (1, Duration::MAX.saturating_sub(*age)),
+            Age::Unknown => (2, Duration::ZERO),
+        });
+        for (name, _) in names {
+            going.push(name);
+            if self.brings_again(&going) {
+                going.pop();
+                continue;
+            }
+            let freed = freed(files, &going);
+            let bytes: u64 = freed.iter().map(|digest| blob(&(*digest).to_owned())).sum();
+            if fits(loose + bytes, missing(files, manifest, &freed)) {
+                return going.first().map(|name| self.delete(name, reason));
+            }
+        }
+        None
+    }
+
+    /// Damaged files that can go: nothing names them any more, or the registry has them again.
+    pub(super) fn damaged(&self) -> Option<Step> {
+        let files = self.view.files()?;
+        let named: BTreeSet<&str> = named(files);
+        let lookups = self.view.observed.lookups.values().filter_map(|lookup| lookup.known.as_ref());
+        let registry: BTreeSet<&str> =
+            lookups.flat_map(|known| &known.layers).map(|layer| layer.digest.as_str()).collect();
+        let goes = |digest: &&String| {
+            let digest = digest.as_str();
+            files.blobs.contains_key(digest) && (registry.contains(digest) || !named.contains(digest))
+        };
+        let blobs: Vec<String> = self.view.observed.damaged.iter().filter(goes).cloned().collect();
+        (!blobs.is_empty()).then(|| Step {
+            model: FOLDER.to_owned(),
+            action: Action::Clean { partials: Vec::new(), blobs },
+            reason: "these files are not what their names say".to_owned(),
+        })
+    }
+
+    fn delete(&self, name: &Name<'_>, reason: String) -> Step {
+        let base = base_of(&name.reference);
+        let action = Action::Delete { name: name.reference.clone() };
+        Step { model: base.unwrap_or_else(|| name.reference.clone()).full(), action, reason }
+    }
+
+    /// Whether layers that are to be pulled would go with these names.
+    fn brings_again(&self, names: &[&Name<'_>]) -> bool {
+        match self.view.files() {
+            Some(files) => freed(files, names).iter().any(|layer| self.awaited.contains(layer)),
+            None => self.view.observed.pulling.is_some(),
+        }
+    }
+
+    fn partials(&self, age: Duration) -> Vec<String> {
+        let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
+        let old = partials.filter(|(digest, partial)| {
+            self.view.since(partial.modified_at) >= age.max(IN_WORK)
+                && !self.awaited.contains(digest.as_str())
+        });
+        old.map(|(digest, _)| digest.clone()).collect()
+    }
+
+    /// Whole layers that no name needs.
+    fn blobs(&self) -> Vec<String> {
+        let quiet = self.view.observed.pulling.is_none();
+        let Some(files) = self.view.files().filter(|files| quiet && files.damaged_manifests.is_empty())
+        else {
+            return Vec::new();
+        };
+        let named = named(files);
+        let old = files.blobs.iter().filter(|(digest, blob)| {
+            let digest = digest.as_str();
+            let wanted = named.contains(digest) || self.awaited.contains(digest);
+            !wanted && self.view.since(blob.modified_at) >= IN_WORK
+        });
+        old.map(|(digest, _)| digest.clone()).collect()
+    }
+}
+
+/// Whether nobody needs the name, and since when.
+fn unneeded(view: &View<'_>, goals: &[(&Listed<'_>, Goal)], name: &Name<'_>) -> Option<Age> {
+    let full = name.reference.full();
+    let digest = &name.installed.digest;
+    let base = base_of(&name.reference).filter(|base| kept_name(base, digest).full() == full);
+    let owner = base.as_ref().map_or(full.clone(), ModelReference::full);
+    let in_memory = view
+        .up
+        .as_ref()?
+        .loaded
+        .iter()
+        .any(|(loaded, it)| loaded.as_ref() == Some(&full) || (base.is_some() && it.digest == *digest));
+    if let Some((listed, goal)) = goals.iter().find(|(listed, _)| listed.full == owner) {
+        let over = base.is_some() && !wanted::needed(listed, goal).contains(digest);
+        return (over && !in_memory).then_some(Age::Any);
+    }
+    let record = view.durable.record(&owner);
+    let ours = record.is_some_and(|record| record.ours);
+    let goes = match view.settings.reclaim {
+        Reclaim::Never => false,
+        Reclaim::Ours => ours,
+        Reclaim::All => true,
+    };
+    let since = record.and_then(|record| record.needed_at).or(name.installed.modified_at);
+    let age = since.map_or(Age::Unknown, |since| Age::Unused(view.since(since)));
+    (goes && !in_memory).then_some(age)
+}
+
+/// The model whose version is kept under such a name.
+fn base_of(name: &ModelReference) -> Option<ModelReference> {
+    let (tag, _) = name.tag.rsplit_once(KEPT)?;
+    Some(name.tagged(tag.to_owned()))
+}
+
+/// Layers that some name needs.
+fn named(files: &Files) -> BTreeSet<&str> {
+    let layers = files.manifests.values().flat_map(|manifest| &manifest.layers);
+    layers.map(|layer| layer.digest.as_str()).collect()
+}
+
+/// Layers that would go with these names.
+fn freed<'a>(files: &'a Files, names: &[&Name<'_>]) -> BTreeSet<&'a str> {
+    let going: BTreeSet<String> = names.iter().map(|name| name.reference.full()).collect();
+    let mut layers: BTreeMap<&str, bool> = BTreeMap::new();
+    for (full, manifest) in &files.manifests {
+        for layer in &manifest.layers {
+            let stays = layers.entry(&layer.digest).or_default();
+            *stays |= !going.contains(full);
+        }
+    }
+    layers.into_iter().filter(|(_, stays)| !stays).map(|(digest, _)| digest).collect()
+}
+
+fn manifest_words(room: &Room) -> String {
+    format!("a pull: {}", room.words())
+}

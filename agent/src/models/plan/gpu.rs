@@ -1,0 +1,91 @@
+//! GPUs that are gone, and models that are on the CPU instead.
+//!
+//! The remedy is a restart of the server's container, three times at most, each after a longer wait; the first wait tells
+//! a loss from a moment's trouble. Nothing is judged and no model is moved on meanwhile.
+
+use super::view::View;
+use super::words::{bytes, span};
+use crate::models::observed::{GpuView, StepKind};
+use crate::models::server::Loaded;
+use jiff::Timestamp;
+use node::config::settings::ModelServer;
+use node::problem::Problem;
+use std::time::Duration;
+
+/// Before each restart.
+const WAITS: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900)];
+
+/// What is wrong with the GPUs.
+#[derive(Debug, Default)]
+pub(super) struct Gpu {
+    /// They are gone, or not used at all: why.
+    pub(super) lost: Option<String>,
+    /// Restart the server now, and why.
+    pub(super) restart: Option<String>,
+    pub(super) problems: Vec<Problem>,
+    pub(super) wake: Option<Timestamp>,
+}
+
+pub(super) fn gpu(view: &View<'_>) -> Gpu {
+    let mut gpu = Gpu::default();
+    if !view.serving.wants_gpus || view.up.is_none() {
+        return gpu;
+    }
+    gpu.problems.extend(partly(view));
+    let Some((why, since)) = lost(view) else { return gpu };
+    let spent = usize::try_from(view.observed.gpu_restarts).unwrap_or(usize::MAX);
+    let next = WAITS.get(spent).filter(|_| matches!(view.settings.server, ModelServer::Service { .. }));
+    let remedy = match next {
+        Some(wait) => {
+            let begin = view.observed.gpu_restarted_at.map_or(since, |restarted| restarted.max(since));
+            let at = begin + *wait;
+            if at <= view.now {
+                gpu.restart = Some(format!("{why} (restart {} of {})", spent + 1, WAITS.len()));
+            } else {
+                gpu.wake = Some(at);
+            }
+            format!("the server's container is restarted {} after that", span(*wait))
+        }
+        None => format!("{spent} restarts of the server's container did not help"),
+    };
+    let hint = "run `nvidia-smi` on the host: if it fails there too, reboot or replace the instance; else look whether \
+                systemd was reloaded while the container ran";
+    gpu.problems.push(Problem {
+        code: "model_gpu_lost".to_owned(),
+        message: format!("{why}; {remedy}"),
+        hint: Some(hint.to_owned()),
+        since,
+    });
+    gpu.lost = Some(why);
+    gpu
+}
+
+fn lost(view: &View<'_>) -> Option<(String, Timestamp)> {
+    if let GpuView::Lost { reason, since } = &view.observed.gpu {
+        return Some((format!("the GPU is gone from the server's container: {reason}"), *since));
+    }
+    let up = view.up.as_ref()?;
+    let on_cpu = |loaded: &&Loaded| loaded.size_bytes > 0 && loaded.size_vram_bytes == 0;
+    let (full, loaded) = up.loaded.iter().find(|(_, loaded)| on_cpu(loaded))?;
+    let load = full.as_ref().and_then(|full| view.attempt(full, StepKind::Load));
+    let since = load.map_or(up.since, |load| load.at.max(up.since));
+    Some((format!("{} is wholly on the CPU, although the server asks for GPUs", loaded.name), since))
+}
+
+/// Models that do not fit onto the GPU as a whole: no restart changes that.
+fn partly(view: &View<'_>) -> Vec<Problem> {
+    let up = view.up.iter().flat_map(|up| &up.loaded);
+    let some = up.filter(|(_, it)| it.size_vram_bytes > 0 && it.size_vram_bytes < it.size_bytes);
+    let problem = |loaded: &Loaded| Problem {
+        code: "model_partly_on_cpu".to_owned(),
+        message: format!(
+            "{} of the {} of {} are on the GPU, the rest is on the CPU",
+            bytes(loaded.size_vram_bytes),
+            bytes(loaded.size_bytes),
+            loaded.name
+        ),
+        hint: Some("a smaller model, a shorter context or fewer models at once fit onto the GPU".to_owned()),
+        since: view.up.as_ref().map_or(view.now, |up| up.since),
+    };
+    some.map(|(_, loaded)| problem(loaded)).collect()
+}

@@ -1,0 +1,161 @@
+//! What a command of a person changes in the record of one model. Pure: the loop writes the record, then answers.
+//!
+//! node.toml's digest goes before whatever a person asks for, so that such a wish is refused with it rather than taken
+//! and never followed.
+
+use super::{Durable, Pin, Record};
+use crate::command::{ModelWish, Refused};
+use crate::models::observed::{Observed, ServerView};
+use crate::models::plan::KEPT;
+use jiff::Timestamp;
+use node::config::settings::{self, ModelReference};
+use std::collections::BTreeSet;
+
+/// Digits of a digest that are enough to name a version.
+const LEAST_DIGITS: usize = 6;
+
+/// The model that a person means, and the moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Of node.toml.
+    pub model: &'a settings::Model,
+    /// What is known now.
+    pub observed: &'a Observed,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Changes the record as the wish says, or says why not. The line says what will happen.
+pub fn wish(durable: &mut Durable, asked: &Asked<'_>, wish: &ModelWish) -> Result<String, Refused> {
+    let reference = &asked.model.reference;
+    let record = durable.record_mut(&reference.full());
+    match wish {
+        ModelWish::Pull => Ok(format!("{reference}: what is missing is tried again now")),
+        ModelWish::Update { retry } => update(record, asked, *retry),
+        ModelWish::Rollback => rollback(record, asked),
+        ModelWish::Pin { digest } => pin(record, asked, digest.as_deref()),
+        ModelWish::Unpin => {
+            not_configured(asked)?;
+            let pinned = record.pin.take();
+            Ok(match pinned {
+                Some(pin) => format!("{reference} follows its tag again, and not {}", pin.digest),
+                None => format!("{reference} was not pinned by a person and follows its tag"),
+            })
+        }
+    }
+}
+
+fn update(record: &mut Record, asked: &Asked<'_>, retry: bool) -> Result<String, Refused> {
+    let reference = &asked.model.reference;
+    if !retry {
+        not_configured(asked)?;
+    }
+    record.pin = None;
+    let named = asked.model.digest.clone().or_else(|| named(asked));
+    let before = record.quarantine.len();
+    if retry {
+        record.quarantine.retain(|entry| named.as_ref().is_some_and(|named| entry.digest != *named));
+    }
+    let lifted = match before - record.quarantine.len() {
+        0 => "",
+        _ => ", also the one that failed before",
+    };
+    Ok(format!("{reference}: the registry is asked now, and what it names is taken{lifted}"))
+}
+
+fn rollback(record: &mut Record, asked: &Asked<'_>) -> Result<String, Refused> {
+    let reference = &asked.model.reference;
+    not_configured(asked)?;
+    let Some(previous) = record.previous.clone() else {
+        let message = format!("{reference} has no previous version");
+        return Err(Refused::new("model_no_previous", message, "`agentctl models pin` takes a digest"));
+    };
+    Ok(hold(record, asked, previous))
+}
+
+fn pin(record: &mut Record, asked: &Asked<'_>, digest: Option<&str>) -> Result<String, Refused> {
+    let reference = &asked.model.reference;
+    not_configured(asked)?;
+    let digest = match digest {
+        Some(digest) => resolve(record, asked, digest)?,
+        None => installed(asked).ok_or_else(|| {
+            let message = format!("the server has no version of {reference} that could be pinned");
+            Refused::new("model_not_found", message, "give the digest, or wait until it is pulled")
+        })?,
+    };
+    Ok(hold(record, asked, digest))
+}
+
+/// A person who names a version wants it, also if it failed before.
+fn hold(record: &mut Record, asked: &Asked<'_>, digest: String) -> String {
+    let reference = &asked.model.reference;
+    record.quarantine.retain(|entry| entry.digest != digest);
+    let message = format!("{reference} is to be {digest} and stays so; `agentctl models unpin` ends that");
+    record.pin = Some(Pin { digest, at: asked.now });
+    message
+}
+
+fn resolve(record: &Record, asked: &Asked<'_>, text: &str) -> Result<String, Refused> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+    let hexadecimal = digits.len() <= 64 && digits.chars().all(|digit| digit.is_ascii_hexdigit());
+    if !hexadecimal || digits.len() < LEAST_DIGITS {
+        let message = format!("\"{text}\" is no digest");
+        return Err(Refused::new(
+            "model_digest_invalid",
+            message,
+            "give `sha256:…`, at least six digits of it",
+        ));
+    }
+    let whole = format!("sha256:{digits}");
+    if digits.len() == 64 {
+        return Ok(whole);
+    }
+    let known = versions(record, asked);
+    let mut matching = known.into_iter().filter(|digest| digest.starts_with(&whole));
+    match (matching.next(), matching.next()) {
+        (Some(digest), None) => Ok(digest),
+        (found, _) => {
+            let how = if found.is_none() { "no version" } else { "more than one version" };
+            let message = format!("{how} of {} begins with {whole}", asked.model.reference);
+            Err(Refused::new("model_version_unknown", message, "give all 64 digits"))
+        }
+    }
+}
+
+/// Versions of the model that are known here.
+fn versions(record: &Record, asked: &Asked<'_>) -> BTreeSet<String> {
+    let reference = &asked.model.reference;
+    let here = listed(asked.observed).filter(|(name, _)| {
+        name.tagged(String::new()) == reference.tagged(String::new())
+            && (name.tag == reference.tag || name.tag.starts_with(&format!("{}{KEPT}", reference.tag)))
+    });
+    let mut known: BTreeSet<String> = here.map(|(_, digest)| digest.to_owned()).collect();
+    known.extend(named(asked));
+    known.extend(record.good.iter().chain(&record.previous).cloned());
+    known.extend(record.quarantine.iter().map(|entry| entry.digest.clone()));
+    known
+}
+
+fn listed(observed: &Observed) -> impl Iterator<Item = (ModelReference, &str)> {
+    let installed = match &observed.server {
+        ServerView::Up { installed, .. } => installed.as_slice(),
+        ServerView::NotRunning { .. } | ServerView::Silent { .. } => &[],
+    };
+    installed.iter().filter_map(|it| Some((it.name.parse().ok()?, it.digest.as_str())))
+}
+
+fn installed(asked: &Asked<'_>) -> Option<String> {
+    let full = asked.model.reference.full();
+    listed(asked.observed).find(|(name, _)| name.full() == full).map(|(_, digest)| digest.to_owned())
+}
+
+fn named(asked: &Asked<'_>) -> Option<String> {
+    let lookup = asked.observed.lookups.get(&asked.model.reference.full())?;
+    lookup.known.as_ref().map(|known| known.digest.clone())
+}
+
+fn not_configured(asked: &Asked<'_>) -> Result<(), Refused> {
+    let Some(digest) = &asked.model.digest else { return Ok(()) };
+    let message = format!("node.toml pins {} to {digest}", asked.model.reference);
+    Err(Refused::new("model_pinned", message, "change or remove its `digest` in node.toml"))
+}
