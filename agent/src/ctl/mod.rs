@@ -11,6 +11,7 @@ pub mod render;
 pub mod wait;
 
 mod command;
+mod follow;
 mod show;
 
 use crate::control::api;
