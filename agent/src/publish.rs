@@ -66,8 +66,19 @@ impl Told {
 }
 
 fn worth_writing(before: &Status, now: &Status, age: Duration) -> bool {
-    let but_for_counters = |status: &Status| Status { logs: Logs::default(), ..status.clone() };
     before != now && (age >= COUNTERS_PAUSE || but_for_counters(before) != but_for_counters(now))
+}
+
+/// `status` without what moves all the time while all is well.
+fn but_for_counters(status: &Status) -> Status {
+    let mut status = Status { logs: Logs::default(), ..status.clone() };
+    for model in &mut status.models {
+        model.progress = None;
+    }
+    if let Some(server) = &mut status.model_server {
+        (server.free_bytes, server.prewarm) = (None, None);
+    }
+    status
 }
 
 fn write(status: &Status, path: &Path, failed: &mut bool) {
@@ -84,7 +95,7 @@ fn write(status: &Status, path: &Path, failed: &mut bool) {
     }
 }
 
-/// The node in one line: its state, how many services run, and the first problem.
+/// The node in one line: its state, how many services run, how many models are in place, and the first problem.
 pub fn status_line(status: &Status) -> String {
     let state = match status.node.state {
         NodeState::Starting => "starting",
@@ -94,6 +105,10 @@ pub fn status_line(status: &Status) -> String {
     };
     let running = status.services.iter().filter(|service| service.state == ServiceState::Running).count();
     let mut line = format!("{state}; {running} of {} services running", status.services.len());
+    if !status.models.is_empty() {
+        let ready = status.models.iter().filter(|model| model.is_in_place()).count();
+        line.push_str(&format!("; {ready} of {} models ready", status.models.len()));
+    }
     if let Some(problem) = status.problems.first() {
         line.push_str(&format!("; {}: {}", problem.code, problem.message));
         let more = status.problems.len() - 1;
@@ -125,3 +140,7 @@ pub async fn watchdog(heartbeat: Heartbeat, patience: Duration, shutdown: Cancel
         fed = alive;
     }
 }
+
+#[cfg(test)]
+#[path = "publish_tests.rs"]
+mod tests;

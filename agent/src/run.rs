@@ -12,7 +12,7 @@
 mod wiring;
 
 use crate::board::{Board, Owner};
-use crate::command::Command;
+use crate::command::{Command, ModelCommand};
 use crate::control::server::Control;
 use crate::control::socket::{ListenError, Listener};
 use crate::engine::EngineError;
@@ -139,6 +139,7 @@ pub(crate) struct Agent {
     /// Volumes as bootstrap hands them over.
     pub(crate) volumes: watch::Receiver<Vec<handoff::Volume>>,
     commands: mpsc::Receiver<Command>,
+    model_commands: mpsc::Receiver<ModelCommand>,
     settings: watch::Sender<Option<Arc<Settings>>>,
     boot_id: String,
     /// Those that work; each gives its name when it ends.
@@ -158,6 +159,7 @@ impl Agent {
         let listener = Listener::bind(&start.paths.control_socket())?;
         let board = Board::new(nobody_yet(&boot_id));
         let (commands, received) = mpsc::channel(COMMANDS_WAITING);
+        let (models, model_commands) = mpsc::channel(COMMANDS_WAITING);
         let (settings, known_settings) = watch::channel(None);
         let handed_over =
             read_handoff(&start.paths, &boot_id).map(|handoff| handoff.volumes).unwrap_or_default();
@@ -168,6 +170,7 @@ impl Agent {
         let control = Control {
             board: board.clone(),
             commands,
+            models,
             output: Arc::new(docker.clone()),
             settings: known_settings,
         };
@@ -188,6 +191,7 @@ impl Agent {
             stop,
             volumes,
             commands: received,
+            model_commands,
             settings,
             boot_id,
             tasks: JoinSet::new(),
@@ -210,6 +214,13 @@ impl Agent {
     pub(crate) fn take_commands(&mut self) -> mpsc::Receiver<Command> {
         let (_, nobody) = mpsc::channel(1);
         std::mem::replace(&mut self.commands, nobody)
+    }
+
+    /// The same for the loop of the models.
+    #[expect(dead_code, reason = "taken as soon as that loop is started")]
+    pub(crate) fn take_model_commands(&mut self) -> mpsc::Receiver<ModelCommand> {
+        let (_, nobody) = mpsc::channel(1);
+        std::mem::replace(&mut self.model_commands, nobody)
     }
 
     /// Finds out who the instance is, for as long as it takes; `None` when it is told to stop before.

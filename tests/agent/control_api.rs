@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use agent::board::{Board, Owner};
-use agent::command::{Command, Refused, Taken};
+use agent::command::{Command, ModelCommand, Refused, Taken};
 use agent::control::logs::{ContainerOutput, Output};
 use agent::control::server::Control;
 use agent::control::socket::Listener;
@@ -26,6 +26,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+#[path = "control_api/models.rs"]
+mod models;
 #[path = "control_api/verbs.rs"]
 mod verbs;
 
@@ -59,12 +61,17 @@ struct Bench {
     root: TempDir,
     board: Board,
     commands: Option<mpsc::Receiver<Command>>,
+    model_commands: Option<mpsc::Receiver<ModelCommand>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Bench {
     fn new() -> Bench {
+        Bench::of(Some(settings()))
+    }
+
+    fn of(settings: Option<node::config::Settings>) -> Bench {
         let root = tempfile::tempdir().unwrap();
         // Another user has to reach the socket.
         std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
@@ -72,14 +79,16 @@ impl Bench {
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let board = Board::new(node());
         let (sender, receiver) = mpsc::channel(8);
-        let (_settings, settings) = watch::channel(Some(Arc::new(settings())));
+        let (models, model_commands) = mpsc::channel(8);
+        let (_settings, settings) = watch::channel(settings.map(Arc::new));
         let control =
-            Control { board: board.clone(), commands: sender, output: Arc::new(Scripted), settings };
+            Control { board: board.clone(), commands: sender, models, output: Arc::new(Scripted), settings };
         let shutdown = CancellationToken::new();
         let path = Paths::under(root.path()).control_socket();
         let listener = runtime.block_on(async { Listener::bind(&path) }).unwrap();
         runtime.spawn(listener.serve(control, shutdown.clone()));
-        Bench { root, board, commands: Some(receiver), shutdown, runtime }
+        let (commands, model_commands) = (Some(receiver), Some(model_commands));
+        Bench { root, board, commands, model_commands, shutdown, runtime }
     }
 
     fn paths(&self) -> Paths {
@@ -295,6 +304,7 @@ fn status_json_has_the_names_of_the_contract_and_no_others() {
     bench.board.publish_secrets(vec![secret], now());
     let problem = Problem { code: "c".to_owned(), message: "m".to_owned(), hint: None, since: now() };
     bench.board.publish_problems(Owner::Logs, vec![problem], now());
+    bench.board.publish_models(models::shown(vec![models::model("llama3.2:3b")]), now());
     let ended = bench.agentctl(&["status", "--json"]);
     expect(&ended, 1, "", "");
     let value: serde_json::Value = serde_json::from_slice(&ended.stdout).unwrap();
@@ -303,11 +313,20 @@ fn status_json_has_the_names_of_the_contract_and_no_others() {
         keys.sort();
         keys
     };
-    assert_eq!(keys(&value), ["logs", "models", "node", "problems", "secrets", "services", "volumes"]);
+    let top = ["logs", "model_server", "models", "node", "problems", "secrets", "services", "volumes"];
+    assert_eq!(keys(&value), top);
     let contract = [
         ("/node", "availability_zone boot instance_id instance_type name region since state version"),
         ("/services/0", "container_id digest health image name restarts since state update"),
         ("/services/0/update", "candidate checked_at reason state"),
+        (
+            "/models/0",
+            "digest keep_loaded name on_gpu pinned previous progress reason required since size_bytes state update",
+        ),
+        (
+            "/model_server",
+            "directory endpoint free_bytes gpu_restarts gpus prewarm reason service state version",
+        ),
         ("/volumes/0", "device filesystem mount name size_bytes used_bytes volume_id"),
         ("/logs", "backlog_bytes bytes_shipped events_dropped events_shipped oldest_unshipped_seconds"),
         ("/secrets/0", "fetched_at name version_id"),

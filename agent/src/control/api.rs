@@ -12,6 +12,12 @@
 //! POST /v1/services/NAME/rollback[?to=DIGEST]         Accepted, with the digest
 //! POST /v1/services/NAME/hold|release|stop|start      Accepted
 //! POST /v1/update                        Accepted: for every service
+//! GET  /v1/models                        Models
+//! POST /v1/models/pull[?model=NAME]      Accepted: what is missing is tried again now; for every model without a name
+//! POST /v1/models/update[?model=NAME][&retry=true]    Accepted: asks the registry now, and takes what is new
+//! POST /v1/models/rollback?model=NAME    Accepted, with the digest
+//! POST /v1/models/pin?model=NAME[&digest=DIGEST]      Accepted, with the digest
+//! POST /v1/models/unpin?model=NAME       Accepted
 //! ```
 //!
 //! Every answer other than 2xx carries a [`Fault`].
@@ -27,6 +33,9 @@ pub const EXPLAIN: &str = "/v1/explain";
 pub const CONFIG: &str = "/v1/config";
 /// `POST`
 pub const UPDATE: &str = "/v1/update";
+
+/// `GET`
+pub const MODELS: &str = "/v1/models";
 
 /// Lines that `/logs` gives where the caller does not say.
 pub const DEFAULT_TAIL: usize = 100;
@@ -75,6 +84,16 @@ pub fn plain(service: &str, verb: &str) -> String {
     format!("/v1/services/{}/{verb}", escaped(service))
 }
 
+/// `POST`: a command for the models: `pull`, `update`, `rollback`, `pin`, `unpin`. `more` are names and values of its own.
+/// The model is in the query, not in the path: slashes and colons are a part of its name.
+pub fn models(verb: &str, model: Option<&str>, more: &[(&str, &str)]) -> String {
+    let model = model.map(|model| ("model", model));
+    let parts = model.iter().chain(more).map(|(name, value)| format!("{name}={}", escaped(value)));
+    let query = parts.collect::<Vec<_>>().join("&");
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{MODELS}/{verb}{mark}{query}")
+}
+
 /// Percent-encodes all that is not unreserved in RFC 3986, so that no name can become another path.
 fn escaped(name: &str) -> String {
     name.bytes().fold(String::new(), |mut path, byte| {
@@ -92,12 +111,12 @@ fn escaped(name: &str) -> String {
 pub struct Accepted {
     /// One line: what will happen.
     pub message: String,
-    /// What the service is to run from now on, where the command says so.
+    /// What the service, or the model, is to be from now on, where the command says so.
     #[serde(default)]
     pub target: Option<Goal>,
 }
 
-/// What a service is to run.
+/// The version that a service or a model is to have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Goal {
     /// `sha256:…`
@@ -149,6 +168,10 @@ mod tests {
         assert_eq!(update(None), "/v1/update");
         assert_eq!(plain("api", "hold"), "/v1/services/api/hold");
         assert_eq!(rollback("api", None), "/v1/services/api/rollback");
+        assert_eq!(models("pull", None, &[]), "/v1/models/pull");
+        assert_eq!(models("update", None, &[("retry", "true")]), "/v1/models/update?retry=true");
+        let pin = models("pin", Some("hf.co/a/b:Q4&digest=x"), &[("digest", "sha256:0")]);
+        assert_eq!(pin, "/v1/models/pin?model=hf%2Eco%2Fa%2Fb%3AQ4%26digest%3Dx&digest=sha256%3A0");
         let to = target("api", "host/app@sha256:00&retry=true", false);
         assert_eq!(to, "/v1/services/api/target?to=host%2Fapp%40sha256%3A00%26retry%3Dtrue&retry=false");
     }

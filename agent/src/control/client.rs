@@ -2,7 +2,7 @@
 
 use crate::command::LOOKUP_DEADLINE;
 use crate::control::api::{Accepted, Fault};
-use crate::status::{Explanation, Status};
+use crate::status::{Explanation, Models, Status};
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Incoming;
@@ -106,6 +106,11 @@ impl Client {
     /// `GET /v1/explain`
     pub async fn explain(&self, service: Option<&str>) -> Result<Vec<Explanation>, ClientError> {
         self.json(Method::GET, &super::api::explain(service), READ_DEADLINE).await
+    }
+
+    /// `GET /v1/models`
+    pub async fn models(&self) -> Result<Models, ClientError> {
+        self.json(Method::GET, super::api::MODELS, READ_DEADLINE).await
     }
 
     /// `GET /v1/config`

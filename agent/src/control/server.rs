@@ -6,9 +6,10 @@
 //! Not its job: deciding whether a command makes sense (the loop) or who may give one ([`super::peer`]).
 
 use crate::board::Board;
-use crate::command::{Command, LOOKUP_DEADLINE, Refused, Reply, Taken, Wish};
+use crate::command::{Command, LOOKUP_DEADLINE, ModelCommand, Refused, Reply, Taken, Wish};
 use crate::control::api::{self, Accepted, Fault, Goal};
 use crate::control::logs::{self, ContainerOutput};
+use crate::control::models;
 use crate::control::peer::{self, Peer};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
@@ -24,7 +25,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// For the loop to take a command; it does so between two steps, not at the end of a pass.
-const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 /// Followers of logs at a time; the rest of the connections stays free for status.
 const FOLLOWERS: usize = 16;
 
@@ -35,6 +36,8 @@ pub struct Control {
     pub board: Board,
     /// To the reconcile loop.
     pub commands: mpsc::Sender<Command>,
+    /// To the loop of the models.
+    pub models: mpsc::Sender<ModelCommand>,
     /// Reads what containers write.
     pub output: Arc<dyn ContainerOutput>,
     /// The validated configuration; `None` while the instance is unknown.
@@ -43,8 +46,8 @@ pub struct Control {
 
 /// [`Control`] and what the requests share.
 #[derive(Clone)]
-struct Shared {
-    control: Control,
+pub(super) struct Shared {
+    pub(super) control: Control,
     followers: Arc<Semaphore>,
 }
 
@@ -62,6 +65,8 @@ pub(super) fn router(control: Control) -> Router {
         .route("/v1/services/{name}/rollback", post(rollback))
         .route("/v1/services/{name}/{verb}", post(plain_wish))
         .route(api::UPDATE, post(update_all))
+        .route(api::MODELS, get(models::list))
+        .route("/v1/models/{verb}", post(models::command))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_path)
         .layer(middleware::from_fn(authorise))
@@ -72,8 +77,12 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let status = match self.code.as_str() {
             "not_allowed" => StatusCode::FORBIDDEN,
-            "path_unknown" | "service_unknown" => StatusCode::NOT_FOUND,
-            "query_invalid" | "reference_invalid" | "digest_invalid" => StatusCode::BAD_REQUEST,
+            "path_unknown" | "service_unknown" | "model_unknown" | "models_not_configured" => {
+                StatusCode::NOT_FOUND
+            }
+            "query_invalid" | "reference_invalid" | "digest_invalid" | "model_invalid" => {
+                StatusCode::BAD_REQUEST
+            }
             "docker_unresponsive" | "agent_busy" | "agent_stopping" | "identity_unknown" => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -138,7 +147,7 @@ async fn config(State(shared): State<Shared>) -> Result<Response, Fault> {
     }
 }
 
-fn identity_unknown() -> Fault {
+pub(super) fn identity_unknown() -> Fault {
     Fault::new("identity_unknown", "the configuration depends on the instance, which is unknown so far")
         .hinting("`agentctl status` says why the metadata service gave no answer")
 }
@@ -170,7 +179,7 @@ async fn service_logs(
     logs::answer(&shared.control.board, &shared.control.output, question).await
 }
 
-type Lasting = Extension<super::socket::Connection>;
+pub(super) type Lasting = Extension<super::socket::Connection>;
 
 async fn restart(State(shared): State<Shared>, Path(service): Path<String>) -> Result<Response, Fault> {
     shared.known(&service)?;
@@ -237,11 +246,11 @@ async fn plain_wish(
     shared.command(|reply| Command::Wish { service, wish, reply }).await
 }
 
-fn malformed(rejection: &QueryRejection) -> Fault {
+pub(super) fn malformed(rejection: &QueryRejection) -> Fault {
     Fault::new("query_invalid", rejection.body_text())
 }
 
-async fn unknown_path(request: Request) -> Fault {
+pub(super) async fn unknown_path(request: Request) -> Fault {
     let message = format!("{} {} is not part of this API", request.method(), request.uri().path());
     Fault::new("path_unknown", message).hinting("agentctl and node-agent should be of the same version")
 }
@@ -278,20 +287,28 @@ impl Shared {
         deadline: Duration,
         make: impl FnOnce(Reply) -> Command,
     ) -> Result<Response, Fault> {
-        let busy = || {
-            Fault::new("agent_busy", "the agent did not take the command in time")
-                .hinting("it may still take it: look at `agentctl status`")
-        };
-        let stopping =
-            || Fault::new("agent_stopping", "the agent takes no commands while it starts or stops");
-        let (reply, answer) = oneshot::channel();
-        let exchange = async {
-            self.control.commands.send(make(reply)).await.map_err(|_| stopping())?;
-            answer.await.map_err(|_| stopping())
-        };
-        let taken = tokio::time::timeout(deadline, exchange).await.map_err(|_| busy())???;
-        Ok(Json(Accepted::from(taken)).into_response())
+        give(&self.control.commands, deadline, make).await
     }
+}
+
+/// Gives a command to a loop, and its answer back.
+pub(super) async fn give<C>(
+    taker: &mpsc::Sender<C>,
+    deadline: Duration,
+    make: impl FnOnce(Reply) -> C,
+) -> Result<Response, Fault> {
+    let busy = || {
+        Fault::new("agent_busy", "the agent did not take the command in time")
+            .hinting("it may still take it: look at `agentctl status`")
+    };
+    let stopping = || Fault::new("agent_stopping", "the agent takes no commands while it starts or stops");
+    let (reply, answer) = oneshot::channel();
+    let exchange = async {
+        taker.send(make(reply)).await.map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())
+    };
+    let taken = tokio::time::timeout(deadline, exchange).await.map_err(|_| busy())???;
+    Ok(Json(Accepted::from(taken)).into_response())
 }
 
 impl From<Taken> for Accepted {

@@ -28,10 +28,10 @@ pub enum Verb {
         #[arg(long)]
         watch: bool,
     },
-    /// Says why services do what they do, and until when
+    /// Says why services and models do what they do, and until when
     Explain {
-        /// Only this one
-        service: Option<String>,
+        /// Only this one: a service or a model
+        name: Option<String>,
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
@@ -106,6 +106,16 @@ pub enum Verb {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Shows the models of this node; or fetches, moves and pins them
+    #[command(args_conflicts_with_subcommands = true)]
+    Models {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// What to do with them.
+        #[command(subcommand)]
+        verb: Option<ModelsVerb>,
+    },
     /// Prints the completions of a shell, to be put where it looks for them
     Completions {
         /// Which one
@@ -127,6 +137,65 @@ pub struct Wait {
     pub wait: bool,
     /// Waits no longer than this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600, requires = "wait")]
+    pub timeout: u64,
+}
+
+/// `agentctl models …`
+#[derive(Debug, Subcommand)]
+pub enum ModelsVerb {
+    /// Tries again now what is missing, whatever it waits for; with --wait, until every model is where it should be
+    Pull {
+        /// Only this one, by its name in node.toml
+        #[arg(conflicts_with = "all")]
+        name: Option<String>,
+        /// Every model of node.toml, which is also what no name means
+        #[arg(long)]
+        all: bool,
+        /// How to wait.
+        #[command(flatten)]
+        wait: WaitForModel,
+    },
+    /// Asks the registry now instead of at the next interval, and takes what is new; ends what `rollback` and `pin` began
+    Update {
+        /// Only this one
+        name: Option<String>,
+        /// Also a version that failed before
+        #[arg(long)]
+        retry: bool,
+        /// How to wait.
+        #[command(flatten)]
+        wait: WaitForModel,
+    },
+    /// Goes back to the version that was good before, and stays there until `models update NAME`
+    Rollback {
+        /// Name in node.toml
+        name: String,
+        /// How to wait.
+        #[command(flatten)]
+        wait: WaitForModel,
+    },
+    /// Stays on a version until `models unpin NAME`
+    Pin {
+        /// Name in node.toml
+        name: String,
+        /// Which one, or the beginning of one that is known [default: the one that is there]
+        digest: Option<String>,
+    },
+    /// Follows the tag of node.toml again
+    Unpin {
+        /// Name in node.toml
+        name: String,
+    },
+}
+
+/// How to wait for models. Gigabytes take their time: the limit is for a bake that would never end.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WaitForModel {
+    /// Waits until it is done and exits with 1 when it failed
+    #[arg(long)]
+    pub wait: bool,
+    /// Waits no longer than this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 7200, requires = "wait")]
     pub timeout: u64,
 }
 

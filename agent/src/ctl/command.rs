@@ -4,16 +4,13 @@
 //! standard error in few lines, and the result as the last line.
 
 use super::arguments::Wait;
+use super::follow::{Style, Teller, Verdict, follow};
 use super::render::explain::render_last_lines;
 use super::wait::{self, Progress, Seen, Wish};
 use super::{Ending, Session, now, output};
 use crate::control::api::{self, Accepted, Fault};
 use crate::control::client::ClientError;
 use node::exit;
-use std::time::Duration;
-
-/// From one look to the next: an answer costs the agent next to nothing.
-const INTERVAL: Duration = Duration::from_millis(200);
 
 /// Follows node.toml, for one service or for all.
 pub(super) async fn update(
@@ -91,49 +88,54 @@ pub(super) async fn restart(session: &Session, service: &str, wait: Wait) -> Res
     until_done(session, wait.timeout, |seen| wait::restart(&seen.status, &before, asked_at)).await
 }
 
-fn say(accepted: &Accepted) -> Result<(), Ending> {
+pub(super) fn say(accepted: &Accepted) -> Result<(), Ending> {
     output::data(format!("{}\n", accepted.message).as_bytes())?;
     Ok(())
 }
 
-/// Looks again and again until `progress` ends. An agent that is away for a while (it may be restarted) is waited for.
 async fn until_done(
     session: &Session,
     seconds: u64,
-    mut progress: impl FnMut(&Seen) -> Progress,
+    progress: impl FnMut(&Seen) -> Progress,
 ) -> Result<u8, Ending> {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(seconds);
-    let mut said = String::new();
-    loop {
-        let pending = match look(session).await {
-            Ok(seen) => match progress(&seen) {
-                Progress::Done(text) => {
-                    output::data(format!("{text}\n").as_bytes())?;
-                    return Ok(exit::DONE);
-                }
-                Progress::Failed { text, failed } => {
-                    if let Some(quarantined) = failed {
-                        output::note(&render_last_lines(&quarantined, output::page()));
-                    }
-                    output::note(&text);
-                    return Ok(exit::FAILED);
-                }
-                Progress::Pending(text) => text,
-            },
-            Err(error) if error.is_unreachable() => node::fault::one_line(&error),
-            Err(error) => return Err(error.into()),
-        };
-        if wait::gist(&pending) != wait::gist(&said) {
-            output::note(&pending);
-        }
-        said = pending;
-        if tokio::time::Instant::now() >= deadline {
-            let hint = "it may still happen: `agentctl explain` says what it waits for";
-            output::note(&format!("still under way, not done within {seconds} s: {said} (hint: {hint})"));
-            return Ok(exit::FAILED);
-        }
-        tokio::time::sleep(INTERVAL).await;
+    let teller = Teller::new(Style::Lines);
+    wait_with(teller, async || look(session).await, progress, seconds).await
+}
+
+/// Waits, says meanwhile what it waits for, and gives the verdict as the last line.
+pub(super) async fn wait_with<S>(
+    mut teller: Teller,
+    look: impl AsyncFnMut() -> Result<S, ClientError>,
+    progress: impl FnMut(&S) -> Progress,
+    seconds: u64,
+) -> Result<u8, Ending> {
+    let in_place = teller.is_in_place();
+    let say = |pending: &str, now| match teller.say(pending, now) {
+        Some(line) if in_place => output::in_place(&line),
+        Some(line) => output::note(&line),
+        None => {}
+    };
+    let verdict = follow(look, progress, seconds, say).await;
+    if in_place {
+        output::in_place("");
     }
+    match verdict? {
+        Verdict::Done(text) => {
+            output::data(format!("{text}\n").as_bytes())?;
+            return Ok(exit::DONE);
+        }
+        Verdict::Failed { text, failed } => {
+            if let Some(quarantined) = failed {
+                output::note(&render_last_lines(&quarantined, output::page()));
+            }
+            output::note(&text);
+        }
+        Verdict::Late(pending) => {
+            let hint = "it may still happen: `agentctl explain` says what it waits for";
+            output::note(&format!("still under way, not done within {seconds} s: {pending} (hint: {hint})"));
+        }
+    }
+    Ok(exit::FAILED)
 }
 
 async fn look(session: &Session) -> Result<Seen, ClientError> {

@@ -11,6 +11,8 @@ pub mod render;
 pub mod wait;
 
 mod command;
+mod follow;
+mod models;
 mod show;
 
 use crate::control::api;
@@ -78,7 +80,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
     match arguments.verb {
         Verb::Status { json, watch: false } => show::status(&session, json).await,
         Verb::Status { json, watch: true } => show::watch(&session, json).await,
-        Verb::Explain { service, json } => show::explain(&session, service.as_deref(), json).await,
+        Verb::Explain { name, json } => show::explain(&session, name.as_deref(), json).await,
         Verb::Logs { service, follow, tail } => show::logs(&session, &service, tail, follow).await,
         Verb::Update { service: Some(service), to: Some(to), retry, wait } => {
             command::target(&session, &service, &api::target(&service, &to, retry), wait).await
@@ -94,6 +96,8 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
         Verb::Restart { service, wait } => command::restart(&session, &service, wait).await,
         Verb::Stop { service, wait } => command::stop(&session, &service, wait).await,
         Verb::Start { service, wait } => command::start(&session, &service, wait).await,
+        Verb::Models { json, verb: None } => models::show(&session, json).await,
+        Verb::Models { verb: Some(verb), .. } => models::command(&session, verb).await,
         Verb::Completions { shell } => show::completions(shell),
         Verb::Config { verb: ConfigVerb::Check { path } } => config::check(path.as_deref(), &session.paths),
         Verb::Config { verb: ConfigVerb::Show } => show::config(&session).await,

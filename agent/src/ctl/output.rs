@@ -23,6 +23,22 @@ pub fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
+/// Puts `text` in the place of the line that a person sees now, without ending it. Only where there is a
+/// [`terminal_of_notes`].
+pub fn in_place(text: &str) {
+    // There is nowhere left to say that this failed.
+    let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
+}
+
+/// The columns of the terminal that notes go to; absent where they go elsewhere.
+pub fn terminal_of_notes() -> Option<usize> {
+    if !io::stderr().is_terminal() {
+        return None;
+    }
+    let size = terminal_size::terminal_size_of(io::stderr());
+    Some(size.map_or(WIDTH, |(width, _)| usize::from(width.0)))
+}
+
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()

@@ -3,9 +3,11 @@
 use super::arguments::Arguments;
 use super::render::status::Stale;
 use super::render::{self, text::clean};
+use super::wait::models::same_model;
 use super::{Ending, Session, now, output};
+use crate::control::api::Fault;
 use crate::control::client::ClientError;
-use crate::status::{NodeState, Status};
+use crate::status::{Explanation, Model, NodeState, Status};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use jiff::Timestamp;
@@ -89,17 +91,64 @@ fn as_json(known: &Known) -> serde_json::Value {
     value
 }
 
-pub(super) async fn explain(session: &Session, service: Option<&str>, json: bool) -> Result<u8, Ending> {
-    let explanations = session.client.explain(service).await?;
+/// The services, then the models; or the one that has that name. A service goes before a model of the same name.
+pub(super) async fn explain(session: &Session, name: Option<&str>, json: bool) -> Result<u8, Ending> {
+    let unknown = match session.client.explain(name).await {
+        Ok(explanations) => return explain_services(session, &explanations, name.is_none(), json).await,
+        Err(ClientError::Refused(fault)) if fault.code == "service_unknown" => fault,
+        Err(error) => return Err(error.into()),
+    };
+    let mut models = session.client.models().await?;
+    models.explanations.retain(|entry| name.is_some_and(|name| same_model(&entry.model, name)));
+    if models.explanations.is_empty() {
+        return Err(ClientError::Refused(no_such_name(unknown, name, &models.models)).into());
+    }
+    let text = if json {
+        format!("{:#}\n", serde_json::to_value(&models.explanations).unwrap_or_default())
+    } else {
+        render::models::explain(&models.explanations, &models.models, now(), output::page())
+    };
+    output::data(text.as_bytes())?;
+    Ok(exit::DONE)
+}
+
+/// To programs the services only: models have `agentctl models --json`.
+async fn explain_services(
+    session: &Session,
+    explanations: &[Explanation],
+    and_models: bool,
+    json: bool,
+) -> Result<u8, Ending> {
     if json {
-        let value = serde_json::to_value(&explanations).unwrap_or_default();
+        let value = serde_json::to_value(explanations).unwrap_or_default();
         output::data(format!("{value:#}\n").as_bytes())?;
         return Ok(exit::DONE);
     }
     let status = session.client.status().await?;
-    let text = render::explain::render(&explanations, &status, now(), output::page());
+    let mut text = render::explain::render(explanations, &status, now(), output::page());
+    if and_models {
+        let models = session.client.models().await?;
+        let more = render::models::explain(&models.explanations, &models.models, now(), output::page());
+        match (explanations.is_empty(), more.is_empty()) {
+            (_, true) => {}
+            (true, false) => text = more,
+            (false, false) => text.push_str(&format!("\n{more}")),
+        }
+    }
     output::data(text.as_bytes())?;
     Ok(exit::DONE)
+}
+
+/// The agent's word on a service, with what else the name could have been.
+fn no_such_name(unknown: Fault, name: Option<&str>, models: &[Model]) -> Fault {
+    if models.is_empty() {
+        return unknown;
+    }
+    let names: Vec<&str> = models.iter().map(|model| model.name.as_str()).collect();
+    let names = format!("models are: {}", names.join(", "));
+    let hint = unknown.hint.map_or_else(|| names.clone(), |hint| format!("{hint}; {names}"));
+    let message = format!("there is neither a service nor a model {} in node.toml", name.unwrap_or_default());
+    Fault { message, hint: Some(hint), ..Fault::new(&unknown.code, "") }
 }
 
 pub(super) async fn logs(session: &Session, service: &str, tail: usize, follow: bool) -> Result<u8, Ending> {

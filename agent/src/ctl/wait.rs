@@ -1,5 +1,7 @@
 //! When a command that was given is done: read from one look at the agent after the other. Pure.
 
+pub mod models;
+
 use super::render::text::moment;
 use crate::status::{
     Explanation, HealthState, Quarantined, Service, ServiceState, Status, Target, UpdateState,

@@ -42,6 +42,17 @@ pub struct Model {
     pub update: UpdateStatus,
 }
 
+impl Model {
+    /// Whether it is where node.toml wants it: in memory where it is kept loaded, else on the volume.
+    pub fn is_in_place(&self) -> bool {
+        match self.state {
+            ModelState::Loaded => true,
+            ModelState::Present => !self.keep_loaded,
+            ModelState::Absent | ModelState::Pulling | ModelState::Failed => false,
+        }
+    }
+}
+
 fn no_update() -> UpdateStatus {
     UpdateStatus { state: super::UpdateState::Current, candidate: None, reason: None, checked_at: None }
 }
@@ -144,9 +155,5 @@ pub struct ModelExplanation {
 
 /// What the models alone say of the node: none while a model that is required is not where it has to be.
 pub fn are_ready(models: &[Model]) -> bool {
-    models.iter().filter(|model| model.required).all(|model| match model.state {
-        ModelState::Loaded => true,
-        ModelState::Present => !model.keep_loaded,
-        ModelState::Absent | ModelState::Pulling | ModelState::Failed => false,
-    })
+    models.iter().filter(|model| model.required).all(Model::is_in_place)
 }

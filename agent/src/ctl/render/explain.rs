@@ -2,7 +2,7 @@
 
 use super::status::update_state;
 use super::text::{Page, Tone, age, clean, cut, duration, moment, short_digest, wrap};
-use crate::status::{Explanation, PastUpdateState, Quarantined, Service, Status};
+use crate::status::{Explanation, PastUpdate, PastUpdateState, Quarantined, Reason, Service, Status};
 use jiff::Timestamp;
 
 /// Lines of a failed image that are shown beside a verdict; the explanation has all that were kept.
@@ -35,17 +35,32 @@ fn render_one(explanation: &Explanation, service: Option<&Service>, now: Timesta
         text.push_str(&wrap(&format!("update: {word}; {checked}"), 2, page.width));
     }
     text.push_str(&asked(explanation, now, page));
-    for reason in &explanation.reasons {
-        let until = reason.until.map_or_else(String::new, |until| {
-            format!(" (until {}, in {})", moment(until), duration(until.duration_since(now)))
-        });
-        text.push_str(&wrap(&format!("- {}{until}", reason.text), 2, page.width));
-    }
+    text.push_str(&reasons(&explanation.reasons, now, page));
     for quarantined in &explanation.quarantined {
         text.push_str(&render_quarantined(quarantined, page));
     }
-    text.push_str(&updates(explanation, page));
+    if !explanation.updates.is_empty() {
+        text.push_str(&passed(
+            explanation.good.as_deref(),
+            explanation.previous.as_deref(),
+            "its gate",
+            page,
+        ));
+        text.push_str(&wrap("last updates:", 2, page.width));
+        text.push_str(&past(&explanation.updates, page));
+    }
     text
+}
+
+/// Why, and until when.
+pub(super) fn reasons(reasons: &[Reason], now: Timestamp, page: Page) -> String {
+    let one = |reason: &Reason| {
+        let until = reason.until.map_or_else(String::new, |until| {
+            format!(" (until {}, in {})", moment(until), duration(until.duration_since(now)))
+        });
+        wrap(&format!("- {}{until}", reason.text), 2, page.width)
+    };
+    reasons.iter().map(one).collect()
 }
 
 /// What persons asked of the service, and how to take it back.
@@ -69,22 +84,18 @@ fn asked(explanation: &Explanation, now: Timestamp, page: Page) -> String {
     text
 }
 
+/// What passed last, and what did before that.
+pub(super) fn passed(good: Option<&str>, previous: Option<&str>, what: &str, page: Page) -> String {
+    let Some(good) = good else { return String::new() };
+    let before = previous.map(|previous| format!(", and {} before it", short_digest(previous)));
+    let line = format!("{} passed {what} last{}", short_digest(good), before.unwrap_or_default());
+    wrap(&line, 2, page.width)
+}
+
 /// The last updates, the newest first: what a person may want to go back to.
-fn updates(explanation: &Explanation, page: Page) -> String {
-    if explanation.updates.is_empty() {
-        return String::new();
-    }
+pub(super) fn past(updates: &[PastUpdate], page: Page) -> String {
     let mut text = String::new();
-    if let Some(good) = &explanation.good {
-        let before = explanation
-            .previous
-            .as_ref()
-            .map(|previous| format!(", and {} before it", short_digest(previous)));
-        let line = format!("{} passed its gate last{}", short_digest(good), before.unwrap_or_default());
-        text.push_str(&wrap(&line, 2, page.width));
-    }
-    text.push_str(&wrap("last updates:", 2, page.width));
-    for update in explanation.updates.iter().rev() {
+    for update in updates.iter().rev() {
         let end = match update.state {
             PastUpdateState::UnderWay => "under way",
             PastUpdateState::Passed => "passed",
@@ -123,7 +134,7 @@ pub fn render_last_lines(quarantined: &Quarantined, page: Page) -> String {
 }
 
 /// What failed and the last that was heard of it.
-fn render_quarantined(quarantined: &Quarantined, page: Page) -> String {
+pub(super) fn render_quarantined(quarantined: &Quarantined, page: Page) -> String {
     let digest = short_digest(&quarantined.digest);
     let line = format!("never again {digest}, failed at {}: {}", moment(quarantined.at), quarantined.cause);
     let mut text = wrap(&line, 2, page.width);

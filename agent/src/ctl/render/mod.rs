@@ -2,9 +2,13 @@
 
 pub mod config;
 pub mod explain;
+pub mod models;
 pub mod status;
 mod table;
 pub mod text;
 
+#[cfg(test)]
+#[path = "models_tests.rs"]
+mod models_tests;
 #[cfg(test)]
 mod tests;

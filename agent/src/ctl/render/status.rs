@@ -29,6 +29,10 @@ pub fn render(status: &Status, stale: Option<&Stale>, now: Timestamp, page: Page
     text.push_str(&node(status, now, page));
     text.push('\n');
     text.push_str(&services(status, page));
+    if !status.models.is_empty() {
+        text.push('\n');
+        text.push_str(&super::models::in_status(status, page));
+    }
     if !status.volumes.is_empty() {
         text.push('\n');
         text.push_str(&volumes(&status.volumes, page));

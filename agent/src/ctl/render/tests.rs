@@ -7,13 +7,13 @@ use crate::status::*;
 use jiff::{SignedDuration, Timestamp};
 use node::problem::Problem;
 
-const PLAIN: Page = Page { width: 80, colour: false };
+pub(super) const PLAIN: Page = Page { width: 80, colour: false };
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
-fn ago(seconds: i64) -> Timestamp {
+pub(super) fn ago(seconds: i64) -> Timestamp {
     now().checked_sub(SignedDuration::from_secs(seconds)).unwrap()
 }
 
@@ -36,7 +36,7 @@ fn service(name: &str) -> Service {
     }
 }
 
-fn ready() -> Status {
+pub(super) fn ready() -> Status {
     Status {
         node: Node {
             name: "algoitny-api".to_owned(),
@@ -174,7 +174,7 @@ fn with_history() -> Explanation {
     }
 }
 
-fn assert_golden(name: &str, text: &str, expected: &str) {
+pub(super) fn assert_golden(name: &str, text: &str, expected: &str) {
     for line in text.lines() {
         assert!(line.chars().count() <= 80, "{name}: wider than 80 columns: {line}");
     }

@@ -140,6 +140,11 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// `part` of 1 in whole percent, 100 only when nothing is missing.
+pub fn percent(part: f64) -> String {
+    format!("{:.0}%", (part.clamp(0.0, 1.0) * 100.0).floor())
+}
+
 /// `12345678` as `12,345,678`.
 pub fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -175,6 +180,10 @@ mod tests {
         let sizes: Vec<String> = [0, 1023, 1024, 1536, 102_400, 13_207_024_435, u64::MAX].map(bytes).to_vec();
         assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "100 KiB", "12.2 GiB", "16383 PiB"]);
         assert_eq!([0, 999, 1000, 12_345_678].map(count).to_vec(), ["0", "999", "1,000", "12,345,678"]);
+        assert_eq!(
+            [-1.0, 0.0, 0.437, 0.999, 1.0, 7.0].map(percent),
+            ["0%", "0%", "43%", "99%", "100%", "100%"]
+        );
         let ages: Vec<String> =
             [-5, 42, 180, 7500, 273_600].map(|s| duration(SignedDuration::from_secs(s))).to_vec();
         assert_eq!(ages, ["0s", "42s", "3m", "2h 5m", "3d 4h"]);
