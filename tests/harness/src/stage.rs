@@ -8,6 +8,7 @@
 
 mod asked;
 mod baked;
+mod models;
 
 use crate::images::{Image, Recipe, Registry};
 use crate::instance::{
@@ -15,6 +16,7 @@ use crate::instance::{
     is_gone, sweep,
 };
 use crate::local_cloud::{Bind, Config, Initial, LocalCloud, SecretText};
+use crate::model_registry::{Door, MODEL_HOST, ModelRegistry};
 use crate::registry::RegistryBackend;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -36,6 +38,9 @@ pub const REPOSITORY: &str = "sample";
 const USER_DATA: &str = include_str!("../../../packaging/cloud-init/user-data.sh");
 const AWS_PORT: u16 = 4566;
 const FILES_PORT: u16 = 8080;
+const MODELS_PORT: u16 = 5001;
+/// The authorities that a Debian trusts, below its root.
+const TRUSTED: &str = "etc/ssl/certs/ca-certificates.crt";
 const VOLUME_BYTES: u64 = 1 << 30;
 
 /// A cloud with at most one instance.
@@ -49,6 +54,9 @@ pub struct Stage {
     /// The cloud.
     pub cloud: LocalCloud,
     registry: RegistryBackend,
+    models: ModelRegistry,
+    /// Where they are to be had without TLS.
+    models_door: Door,
     description: Description,
     /// What the file server serves: links to what `make dist` wrote, and what was published.
     files: tempfile::TempDir,
@@ -88,9 +96,12 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let registry = RegistryBackend::start()?;
         let files = served(&dist, &base)?;
-        let cloud = runtime.block_on(LocalCloud::start(config(files.path(), registry.url())))?;
+        let models = ModelRegistry::default();
+        let models_door = runtime.block_on(models.listen(&format!("{OUTSIDE_ADDRESS}:{MODELS_PORT}")))?;
+        let config = Config { models: Some(models.clone()), ..config(files.path(), registry.url()) };
+        let cloud = runtime.block_on(LocalCloud::start(config))?;
         let volume = blank_volume(&base)?;
-        let description = describe(&cloud, &volume);
+        let description = describe(&cloud, &volume, &base)?;
         let (instance, more_volumes) = (None, Vec::new());
         Ok(Stage {
             instance,
@@ -98,6 +109,8 @@ impl Stage {
             more_volumes,
             cloud,
             registry,
+            models,
+            models_door,
             description,
             files,
             base,
@@ -325,15 +338,21 @@ fn bind(address: &str, port: u16) -> Bind {
     address.parse().map_or_else(|_| Bind::loopback(), |ip| Bind::Address(SocketAddr::new(ip, port)))
 }
 
-fn describe(cloud: &LocalCloud, volume: &Volume) -> Description {
+fn describe(cloud: &LocalCloud, volume: &Volume, base: &Base) -> std::io::Result<Description> {
     let authority = cloud.authority_pem().as_bytes().to_vec();
-    Description {
+    // The registry of models is asked by programs that trust what the system trusts.
+    let mut trusted = fs::read(base.root().join(TRUSTED))?;
+    trusted.extend_from_slice(&authority);
+    Ok(Description {
         environment: vec![("AWS_ENDPOINT_URL".to_owned(), cloud.aws_url())],
-        hosts: vec![REGISTRY.to_owned()],
-        files: vec![(format!("/etc/docker/certs.d/{REGISTRY}/ca.crt"), authority, 0o644)],
+        hosts: vec![REGISTRY.to_owned(), MODEL_HOST.to_owned()],
+        files: vec![
+            (format!("/etc/docker/certs.d/{REGISTRY}/ca.crt"), authority, 0o644),
+            (format!("/{TRUSTED}"), trusted, 0o644),
+        ],
         volumes: vec![volume.device().to_owned()],
         ..Description::default()
-    }
+    })
 }
 
 fn tarball(dist: &Path) -> String {
