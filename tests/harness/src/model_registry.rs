@@ -57,6 +57,8 @@ pub struct Served {
     pub path: String,
     /// The bytes of the body that were asked for; the whole one without a Range.
     pub asked: Range<u64>,
+    /// Whether it had a Range. Ollama begins a blob with a request without one, to see where it is sent, and closes it.
+    pub ranged: bool,
     /// Bytes of the body that were sent so far: what the connection took, not what its reader kept.
     pub sent: u64,
 }
@@ -207,12 +209,12 @@ impl ModelRegistry {
         self.state().served.iter().filter(of).map(|served| served.sent).sum()
     }
 
-    /// Of the requests from number `since` on (`served().len()` at some moment), those that asked for bytes which were
-    /// kept at that moment: none, when nothing is fetched twice.
+    /// Of the requests with a Range from number `since` on (`served().len()` at some moment), those that asked for bytes
+    /// which were kept at that moment: none, when nothing is fetched twice.
     #[must_use]
     pub fn fetched_again(&self, since: usize, kept: &[Kept]) -> Vec<Served> {
         let again = |served: &&Served| {
-            served.method == "GET"
+            served.ranged
                 && kept.iter().any(|kept| {
                     served.path.ends_with(&kept.digest)
                         && served.asked.start < kept.bytes.end
@@ -232,7 +234,13 @@ impl ModelRegistry {
         let number = {
             let mut state = self.state();
             let asked = asked.clone().unwrap_or(0..size);
-            state.served.push(Served { method: method.to_owned(), path: path.to_owned(), asked, sent: 0 });
+            state.served.push(Served {
+                method: method.to_owned(),
+                path: path.to_owned(),
+                asked,
+                ranged: range.is_some(),
+                sent: 0,
+            });
             state.served.len() - 1
         };
         let trouble = self.trouble(path);
