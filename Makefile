@@ -37,13 +37,13 @@ test-vm: prepare dist
 prepare:
 	@tests/prepare.sh $(MAKECMDGOALS)
 
-# What ships is built in the release profile, the sample application beside it because containers need it static. The
+# What ships is built in the release profile, what runs in the tests' containers beside it because they need it static. The
 # harness is in the development profile, whose dependencies are built once.
 dist: | prepare
-	@echo "building the static bootstrap and the sample application ($(STATIC))"
+	@echo "building the static bootstrap and the tests' containers ($(STATIC))"
 	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile bootstrap --target $(STATIC) -p bootstrap
-	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile bootstrap --target $(STATIC) -p sample-app
-	@install -D -m 0755 target/$(STATIC)/bootstrap/sample-app target/tools/sample-app
+	@RUSTFLAGS="$(STATIC_FLAGS)" cargo build --locked --profile bootstrap --target $(STATIC) -p sample-app -p model-double
+	@install -D -m 0755 -t target/tools target/$(STATIC)/bootstrap/sample-app target/$(STATIC)/bootstrap/model-double
 	@echo "building the agent and agentctl (release)"
 	@cargo build --locked --release -p agent --bins
 	@packaging/release.sh "$(VERSION)" "target/$(STATIC)/bootstrap" target/release $(DIST)

@@ -20,12 +20,8 @@ use super::record::Durable;
 use super::server::Kind;
 use crate::status::{Model as ModelStatus, ModelExplanation, ModelServer as ServerStatus};
 use jiff::Timestamp;
-<<<<<<< HEAD
 pub use node::config::settings::KEPT;
-use node::config::settings::{ModelReference, Prewarm, Smoke};
-=======
 use node::config::settings::{self, ModelReference, Prewarm, Smoke};
->>>>>>> part/planner
 use node::problem::Problem;
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -15,6 +15,7 @@ pub mod load;
 pub mod local_cloud;
 pub mod loop_device;
 pub mod machine;
+pub mod model_registry;
 pub mod moto;
 pub mod netns;
 pub mod processes;

@@ -6,23 +6,24 @@
 
 #![expect(clippy::disallowed_methods, reason = "reads what the build left and where the Makefile says it is")]
 
+mod asked;
 mod baked;
+mod models;
 
 use crate::images::{Image, Recipe, Registry};
 use crate::instance::{
-    Answer, Base, Description, INSTANCE_ADDRESS, Instance, METADATA_ADDRESS, OUTSIDE_ADDRESS, Volume,
-    enter_own_network, is_gone, sweep,
+    Answer, Base, Description, Instance, METADATA_ADDRESS, OUTSIDE_ADDRESS, Volume, enter_own_network,
+    is_gone, sweep,
 };
 use crate::local_cloud::{Bind, Config, Initial, LocalCloud, SecretText};
+use crate::model_registry::{Door, MODEL_HOST, ModelRegistry};
 use crate::registry::RegistryBackend;
-use crate::wait::{TimedOut, wait_for};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 use tokio::runtime::Runtime;
 
 /// The registry's name, as node.toml's `${account}.dkr.ecr.${region}.amazonaws.com` spells it.
@@ -37,6 +38,9 @@ pub const REPOSITORY: &str = "sample";
 const USER_DATA: &str = include_str!("../../../packaging/cloud-init/user-data.sh");
 const AWS_PORT: u16 = 4566;
 const FILES_PORT: u16 = 8080;
+const MODELS_PORT: u16 = 5001;
+/// The authorities that a Debian trusts, below its root.
+const TRUSTED: &str = "etc/ssl/certs/ca-certificates.crt";
 const VOLUME_BYTES: u64 = 1 << 30;
 
 /// A cloud with at most one instance.
@@ -50,6 +54,9 @@ pub struct Stage {
     /// The cloud.
     pub cloud: LocalCloud,
     registry: RegistryBackend,
+    models: ModelRegistry,
+    /// Where they are to be had without TLS.
+    models_door: Door,
     description: Description,
     /// What the file server serves: links to what `make dist` wrote, and what was published.
     files: tempfile::TempDir,
@@ -89,9 +96,12 @@ impl Stage {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let registry = RegistryBackend::start()?;
         let files = served(&dist, &base)?;
-        let cloud = runtime.block_on(LocalCloud::start(config(files.path(), registry.url())))?;
+        let models = ModelRegistry::default();
+        let models_door = runtime.block_on(models.listen(&format!("{OUTSIDE_ADDRESS}:{MODELS_PORT}")))?;
+        let config = Config { models: Some(models.clone()), ..config(files.path(), registry.url()) };
+        let cloud = runtime.block_on(LocalCloud::start(config))?;
         let volume = blank_volume(&base)?;
-        let description = describe(&cloud, &volume);
+        let description = describe(&cloud, &volume, &base)?;
         let (instance, more_volumes) = (None, Vec::new());
         Ok(Stage {
             instance,
@@ -99,6 +109,8 @@ impl Stage {
             more_volumes,
             cloud,
             registry,
+            models,
+            models_door,
             description,
             files,
             base,
@@ -280,71 +292,6 @@ impl Stage {
             None => panic!("no instance has booted yet"),
         }
     }
-
-    /// Waits until user data has run to its end and returns its exit status and output.
-    ///
-    /// # Errors
-    /// What was last seen.
-    pub fn wait_for_user_data(&self, deadline: Duration) -> Result<(i32, String), TimedOut> {
-        let root = self.instance().root();
-        let code = wait_for("user data to end", deadline, || {
-            let text = fs::read_to_string(root.join("var/lib/cloud/user-data.exit"));
-            text.ok().and_then(|text| text.trim().parse().ok()).ok_or_else(|| self.instance().console())
-        })?;
-        let output = fs::read(root.join("var/log/cloud-init-output.log")).unwrap_or_default();
-        Ok((code, String::from_utf8_lossy(&output).into_owned()))
-    }
-
-    /// `agentctl status --json`, parsed; the answer of the command where that is no JSON.
-    ///
-    /// # Errors
-    /// The command's story.
-    pub fn status(&self) -> Result<serde_json::Value, Answer> {
-        let answer = self.instance().run(["agentctl", "status", "--json"]);
-        serde_json::from_str(&answer.stdout).map_err(|_| answer)
-    }
-
-    /// Waits until the status is as `wanted` and returns it.
-    ///
-    /// # Errors
-    /// The status last seen.
-    pub fn wait_for_status(
-        &self,
-        what: &str,
-        deadline: Duration,
-        wanted: impl Fn(&serde_json::Value) -> bool,
-    ) -> Result<serde_json::Value, TimedOut> {
-        wait_for(what, deadline, || match self.status() {
-            Ok(status) if wanted(&status) => Ok(status),
-            Ok(status) => Err(serde_json::to_string_pretty(&status).unwrap_or_default()),
-            Err(answer) => Err(answer.to_string()),
-        })
-    }
-
-    /// GET of a path of the service on the instance's port 80, from outside: status and body.
-    ///
-    /// # Errors
-    /// Why there was no answer.
-    pub fn get(&self, path: &str) -> Result<(u16, String), String> {
-        self.get_at(80, path)
-    }
-
-    /// The same on another port.
-    ///
-    /// # Errors
-    /// Why there was no answer.
-    pub fn get_at(&self, port: u16, path: &str) -> Result<(u16, String), String> {
-        let client = crate::http::HttpClient::default();
-        let url = format!("http://{INSTANCE_ADDRESS}:{port}{path}");
-        let answer = self.runtime.block_on(async {
-            tokio::time::timeout(Duration::from_secs(2), client.send("GET", &url, &[], "")).await
-        });
-        match answer {
-            Ok(Ok(answer)) => Ok((answer.status.as_u16(), answer.text())),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("{url}: no answer within 2 s")),
-        }
-    }
 }
 
 fn served(dist: &Path, base: &Base) -> std::io::Result<tempfile::TempDir> {
@@ -391,15 +338,21 @@ fn bind(address: &str, port: u16) -> Bind {
     address.parse().map_or_else(|_| Bind::loopback(), |ip| Bind::Address(SocketAddr::new(ip, port)))
 }
 
-fn describe(cloud: &LocalCloud, volume: &Volume) -> Description {
+fn describe(cloud: &LocalCloud, volume: &Volume, base: &Base) -> std::io::Result<Description> {
     let authority = cloud.authority_pem().as_bytes().to_vec();
-    Description {
+    // The registry of models is asked by programs that trust what the system trusts.
+    let mut trusted = fs::read(base.root().join(TRUSTED))?;
+    trusted.extend_from_slice(&authority);
+    Ok(Description {
         environment: vec![("AWS_ENDPOINT_URL".to_owned(), cloud.aws_url())],
-        hosts: vec![REGISTRY.to_owned()],
-        files: vec![(format!("/etc/docker/certs.d/{REGISTRY}/ca.crt"), authority, 0o644)],
+        hosts: vec![REGISTRY.to_owned(), MODEL_HOST.to_owned()],
+        files: vec![
+            (format!("/etc/docker/certs.d/{REGISTRY}/ca.crt"), authority, 0o644),
+            (format!("/{TRUSTED}"), trusted, 0o644),
+        ],
         volumes: vec![volume.device().to_owned()],
         ..Description::default()
-    }
+    })
 }
 
 fn tarball(dist: &Path) -> String {

@@ -73,6 +73,7 @@ impl Arguments {
             registry_plain: self.bind(self.registry_plain)?,
             registry_names: self.registry_name.clone(),
             registry_backend: self.registry_backend.clone(),
+            models: None,
             files,
             control: self.control.map(Bind::Address),
             initial,

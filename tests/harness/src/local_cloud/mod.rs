@@ -46,6 +46,7 @@ pub use secret_store::{Secret, SecretStore, SecretValue, Version};
 pub use state::{Initial, Instance, SecretText, State};
 
 use crate::http::HttpClient;
+use crate::model_registry::{MODEL_HOST, ModelRegistry};
 use certificates::Certificates;
 use faults::Traffic;
 use server::Door;
@@ -82,6 +83,8 @@ pub struct Config {
     pub registry_names: Vec<String>,
     /// Base URL of the registry behind the gate, without a trailing slash.
     pub registry_backend: Option<String>,
+    /// A registry of models, behind the TLS door under its own name.
+    pub models: Option<ModelRegistry>,
     /// A directory served over HTTP.
     pub files: Option<(Bind, PathBuf)>,
     /// The control endpoint.
@@ -101,6 +104,7 @@ impl Default for Config {
             registry_plain: None,
             registry_names: Vec::new(),
             registry_backend: None,
+            models: None,
             files: None,
             control: Some(Bind::loopback()),
             initial: Initial::default(),
@@ -137,6 +141,7 @@ struct Shared {
     traffic: Mutex<Traffic>,
     client: HttpClient,
     backend: Option<String>,
+    models: Option<ModelRegistry>,
     authority_pem: String,
     log_requests: bool,
 }
@@ -176,6 +181,7 @@ impl LocalCloud {
         let instance = &config.initial.instance;
         let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         names.push(format!("{}.dkr.ecr.{}.amazonaws.com", instance.account, instance.region));
+        names.extend(config.models.iter().map(|_| MODEL_HOST.to_owned()));
         names.extend(config.registry_names);
         let certificates = Certificates::make(names)?;
         let shared = Arc::new(Shared {
@@ -183,6 +189,7 @@ impl LocalCloud {
             traffic: Mutex::default(),
             client: HttpClient::default(),
             backend: config.registry_backend,
+            models: config.models,
             authority_pem: certificates.authority_pem,
             log_requests: config.log_requests,
         });

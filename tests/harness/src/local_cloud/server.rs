@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::faults::{FaultKind, Subject};
 use super::{Shared, answer, aws, clock, files, gate, imds};
+use crate::model_registry::{MODEL_HOST, ModelRegistry};
 
 /// What is behind a listener.
 #[derive(Clone)]
@@ -111,7 +112,10 @@ async fn answer_one(cloud: &Shared, door: &Door, request: Request<Body>) -> Resu
             Subject { service: "imds", operation: operation.to_owned(), path: path.to_owned() }
         }
         Door::Aws => aws::subject(request.headers(), path),
-        Door::Registry(_) => gate::subject(request.method(), path),
+        Door::Registry(_) => {
+            let service = if models(cloud, &request).is_some() { "models" } else { "registry" };
+            Subject { service, ..gate::subject(request.method(), path) }
+        }
         Door::Files(_) => Subject { service: "files", operation: "Get".to_owned(), path: path.to_owned() },
     };
     let fault = cloud.traffic().arrival(&subject);
@@ -165,9 +169,19 @@ async fn respond(cloud: &Shared, door: &Door, subject: &Subject, request: Reques
             imds::respond(&mut cloud.state(), &parts, tokio::time::Instant::now(), clock::now())
         }
         Door::Aws => aws::respond(cloud, subject, request).await,
-        Door::Registry(_) => gate::respond(cloud, request).await,
+        Door::Registry(_) => match models(cloud, &request) {
+            Some(models) => models.respond(&request),
+            None => gate::respond(cloud, request).await,
+        },
         Door::Files(root) => files::respond(root, request.method(), &subject.path).await,
     }
+}
+
+/// The registry of models, where the request is for its name: it shares the door with the other one.
+fn models<'a>(cloud: &'a Shared, request: &Request<Body>) -> Option<&'a ModelRegistry> {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok());
+    let host = host.map(|host| host.split(':').next().unwrap_or(host));
+    cloud.models.as_ref().filter(|_| host == Some(MODEL_HOST))
 }
 
 fn throttled(service: &str) -> Response {
@@ -175,7 +189,7 @@ fn throttled(service: &str) -> Response {
         "registry" => {
             answer::registry_error(StatusCode::TOO_MANY_REQUESTS, "TOOMANYREQUESTS", "Rate exceeded")
         }
-        "imds" | "files" => answer::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
+        "imds" | "files" | "models" => answer::text(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests"),
         _ => answer::aws(Err(answer::AwsError::new("ThrottlingException", "Rate exceeded"))),
     }
 }
