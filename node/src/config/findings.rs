@@ -146,6 +146,6 @@ pub(super) fn closest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
 }
 
 /// A hint that names the one of `known` that is probably meant.
-pub(super) fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     closest(written, known).map(|name| format!("did you mean `{name}`?"))
 }

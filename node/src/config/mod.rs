@@ -26,6 +26,7 @@ pub mod window;
 mod written;
 
 use crate::identity::Facts;
+pub use findings::did_you_mean;
 use findings::{Findings, Wrong};
 pub use mistake::{LoadError, Mistake, Mistakes};
 pub use settings::Settings;

@@ -1,0 +1,111 @@
+//! The models' folder, as far as it can be seen: looked at beside the loop, which waits a moment for the answer.
+//!
+//! What always holds: never two looks at once, for one that hangs in the kernel cannot be ended, only waited for. While
+//! it hangs the folder is unknown.
+
+use super::files::{Files, FilesError, ModelFiles};
+use node::fault::one_line;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
+
+/// How old what is known may be while a pull runs, and after a look that failed.
+const BUSY_AGE: Duration = Duration::from_secs(10);
+/// The same while nothing happens. Our own steps have it looked at again at once.
+const IDLE_AGE: Duration = Duration::from_secs(60);
+/// How long the loop waits for a look.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Keeps what was seen.
+pub(super) struct Folder<F> {
+    files: Arc<F>,
+    directory: Option<PathBuf>,
+    seen: Option<Files>,
+    problem: Option<String>,
+    looked: Option<Instant>,
+    /// At most one look.
+    looking: JoinSet<Result<Files, FilesError>>,
+    began: Instant,
+    /// What is known, or is just being looked at, was overtaken by a change.
+    outdated: bool,
+}
+
+impl<F: ModelFiles> Folder<F> {
+    pub(super) fn new(files: Arc<F>, directory: Option<PathBuf>) -> Folder<F> {
+        Folder {
+            files,
+            directory,
+            seen: None,
+            problem: None,
+            looked: None,
+            looking: JoinSet::new(),
+            began: Instant::now(),
+            outdated: false,
+        }
+    }
+
+    /// What was seen last, and why nothing is known, where it should be.
+    pub(super) fn view(&self) -> (Option<Files>, Option<String>) {
+        (self.seen.clone(), self.problem.clone())
+    }
+
+    /// Something in it changed.
+    pub(super) fn forget(&mut self) {
+        self.outdated = true;
+    }
+
+    /// Looks, where what is known is too old, and waits for the answer for a moment. Cancel safe.
+    pub(super) async fn look(&mut self, pulling: bool) {
+        let age = if pulling || self.seen.is_none() { BUSY_AGE } else { IDLE_AGE };
+        loop {
+            let due = self.outdated || self.looked.is_none_or(|looked| looked.elapsed() >= age);
+            if self.looking.is_empty() && (!due || !self.begin()) {
+                return;
+            }
+            let answer = tokio::time::timeout_at(self.began + PATIENCE, self.looking.join_next());
+            match answer.await {
+                Ok(Some(answer)) => self.take(answer),
+                Ok(None) => return,
+                Err(_) => {
+                    self.seen = None;
+                    self.problem = Some(self.silent());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Returns when a look that nobody waited for any more has ended. Cancel safe; never returns while none is under way.
+    pub(super) async fn changed(&mut self) {
+        match self.looking.join_next().await {
+            Some(answer) => self.take(answer),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn begin(&mut self) -> bool {
+        let Some(directory) = self.directory.clone() else { return false };
+        self.outdated = false;
+        self.began = Instant::now();
+        let files = Arc::clone(&self.files);
+        self.looking.spawn(async move { files.look(&directory).await });
+        true
+    }
+
+    fn take(&mut self, answer: Result<Result<Files, FilesError>, JoinError>) {
+        self.looked = Some(Instant::now());
+        match answer {
+            Ok(Ok(files)) => (self.seen, self.problem) = (Some(files), None),
+            Ok(Err(error)) => (self.seen, self.problem) = (None, Some(one_line(&error))),
+            // A panic ends the process.
+            Err(error) => tracing::error!("the look at the models' folder broke off: {error}"),
+        }
+    }
+
+    fn silent(&self) -> String {
+        let directory = self.directory.as_deref().unwrap_or_else(|| std::path::Path::new(""));
+        format!("{} could not be read within {} s", directory.display(), PATIENCE.as_secs())
+    }
+}
