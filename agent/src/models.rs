@@ -12,6 +12,7 @@
 //! Not its job: the container of the server, which is a service like any other.
 
 pub mod files;
+pub mod manifest;
 pub mod observed;
 pub mod plan;
 pub mod record;
