@@ -20,6 +20,7 @@ mod gpus;
 mod judge;
 mod lock;
 mod observe;
+pub mod manifest;
 pub mod observed;
 pub mod plan;
 mod presence;

@@ -1,6 +1,7 @@
 //! `node-agent`: arguments -> configuration -> [`agent::run`] -> exit code.
 
 use agent::ctl::{config::lines, output};
+use agent::host::model_files;
 use agent::host::systemd::journal;
 use agent::run::{Fatal, Start, run};
 use agent::start::read_configuration;
@@ -34,6 +35,10 @@ const WORKERS: usize = 2;
 const BLOCKING_THREADS: usize = 16;
 
 fn main() -> ExitCode {
+    // Not in the usage: the agent calls itself, see there.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == model_files::ARGUMENT) {
+        return model_files::warm_up();
+    }
     let arguments = Arguments::parse();
     let environment = Environment::of_this_process();
     journal::start("node-agent", environment.get("RUST_LOG"));

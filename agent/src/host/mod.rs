@@ -4,5 +4,6 @@
 pub mod disk;
 pub mod docker;
 pub mod firewall;
+pub mod model_files;
 pub mod ollama;
 pub mod systemd;

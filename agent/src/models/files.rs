@@ -61,7 +61,7 @@ pub struct FilesError {
 }
 
 /// How far the reading ahead of a model is.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct WarmProgress {
     /// Bytes read.
     pub read_bytes: u64,
