@@ -92,6 +92,15 @@ async fn a_few_redirects_are_followed() {
     registry.bodies();
 }
 
+#[test]
+fn no_redirect_leads_from_tls_to_none() {
+    let url = |text: &str| text.parse::<Url>().expect("a URL");
+    let (plain, secure) = (url("http://r/v2/"), url("https://r/v2/"));
+    let is_followed = |before: &Url, next: &Url| is_followed(std::slice::from_ref(before), next);
+    assert!(is_followed(&plain, &plain) && is_followed(&plain, &secure) && is_followed(&secure, &secure));
+    assert!(!is_followed(&secure, &plain));
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_listens_and_a_name_that_is_no_address() {
     for name in ["http://127.0.0.1:1/team/tiny:1", "http://a:b:c/team/tiny:1"] {
