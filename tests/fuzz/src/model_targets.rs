@@ -4,9 +4,11 @@ use agent::host::ollama::manifest;
 use agent::host::ollama::pulling::Stream;
 use agent::models::server::PullProgress;
 
+/// A target and its name.
+pub type Target = (&'static str, fn(&[u8]));
+
 /// All of them.
-pub const TARGETS: [(&str, fn(&[u8])); 2] =
-    [("pull_stream", pull_stream), ("model_manifest", model_manifest)];
+pub const TARGETS: [Target; 2] = [("pull_stream", pull_stream), ("model_manifest", model_manifest)];
 
 /// The first byte says how the stream is cut into chunks. Cut otherwise, it means the same.
 pub fn pull_stream(data: &[u8]) {

@@ -125,7 +125,11 @@ pub(super) fn answer(body: &[u8]) -> Result<String, String> {
     let said = generated.response.ok_or("its answer has no `response`")?;
     let thought = generated.thinking.unwrap_or_default();
     let mut text = if said.trim().is_empty() { thought } else { said };
-    text.truncate(text.floor_char_boundary(LONGEST_ANSWER_BYTES));
+    let mut end = text.len().min(LONGEST_ANSWER_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
     Ok(text)
 }
 

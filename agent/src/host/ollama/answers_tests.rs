@@ -126,7 +126,7 @@ fn no_bytes_make_a_reader_panic() {
     let cut = (any::<proptest::sample::Index>(), any::<proptest::sample::Index>(), any::<String>());
     check("answers", 20_000, cut, |(from, to, middle)| {
         let (from, to) = (from.index(seed.len()), to.index(seed.len()));
-        let bytes = [seed[..from].as_bytes(), middle.as_bytes(), seed[to..].as_bytes()].concat();
+        let bytes = [&seed.as_bytes()[..from], middle.as_bytes(), &seed.as_bytes()[to..]].concat();
         let digests = installed(&bytes).into_iter().flatten().map(|model| model.digest);
         let digests = digests.chain(loaded(&bytes).into_iter().flatten().map(|model| model.digest));
         digests.into_iter().for_each(|digest| assert!(is_digest(&digest), "{digest}"));

@@ -8,9 +8,9 @@ use crate::models::registry::{Manifest, ModelRegistry};
 use crate::registry::RegistryError;
 use node::config::settings::ModelReference;
 use node::fault::one_line;
-use reqwest::Client;
 use reqwest::header::ACCEPT;
-use reqwest::redirect::{Attempt, Policy};
+use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::{Client, Url};
 use std::time::Duration;
 
 /// For connection, redirects, head and body together.
@@ -88,14 +88,14 @@ fn client(insecure: bool) -> Result<Client, reqwest::Error> {
     builder.build()
 }
 
+fn redirect(attempt: Attempt<'_>) -> Action {
+    if is_followed(attempt.previous(), attempt.url()) { attempt.follow() } else { attempt.stop() }
+}
+
 /// A few, and never from TLS to none: whoever is between would choose the model.
-fn redirect(attempt: Attempt<'_>) -> reqwest::redirect::Action {
-    let was_secure = attempt.previous().last().is_some_and(|url| url.scheme() == "https");
-    if attempt.previous().len() > REDIRECTS_AT_MOST || (was_secure && attempt.url().scheme() != "https") {
-        attempt.stop()
-    } else {
-        attempt.follow()
-    }
+fn is_followed(before: &[Url], next: &Url) -> bool {
+    let was_secure = before.last().is_some_and(|url| url.scheme() == "https");
+    before.len() <= REDIRECTS_AT_MOST && (!was_secure || next.scheme() == "https")
 }
 
 const ROUTE_HINT: &str =

@@ -2,7 +2,9 @@
 
 use super::super::scripted::{Do, ok, scripted, until_closed, with_status};
 use super::*;
+use harness::local_cloud::{Bind, Config, LocalCloud};
 use node::fault::Hint;
+use std::process::Stdio;
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const LOOKUP: &str = "GET /v2/team/tiny/manifests/1 ";
@@ -90,6 +92,15 @@ async fn a_few_redirects_are_followed() {
     registry.bodies();
 }
 
+#[test]
+fn no_redirect_leads_from_tls_to_none() {
+    let url = |text: &str| text.parse::<Url>().expect("a URL");
+    let (plain, secure) = (url("http://r/v2/"), url("https://r/v2/"));
+    let is_followed = |before: &Url, next: &Url| is_followed(std::slice::from_ref(before), next);
+    assert!(is_followed(&plain, &plain) && is_followed(&plain, &secure) && is_followed(&secure, &secure));
+    assert!(!is_followed(&secure, &plain));
+}
+
 #[tokio::test(start_paused = true)]
 async fn nobody_listens_and_a_name_that_is_no_address() {
     for name in ["http://127.0.0.1:1/team/tiny:1", "http://a:b:c/team/tiny:1"] {
@@ -98,4 +109,38 @@ async fn nobody_listens_and_a_name_that_is_no_address() {
         assert_eq!(error.code, "model_registry_unreachable", "{error}");
         assert!(!error.to_string().contains("manifests"), "{error}");
     }
+}
+
+/// The other process of the test below looks up this one.
+const LOOKS_UP: &str = "MODEL_THAT_IS_LOOKED_UP";
+
+/// The store is named to the libraries by an environment variable: each of the two is a process of its own.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "starts this test in a process with another environment")]
+async fn an_authority_in_the_hosts_store_is_trusted_and_no_other() {
+    if let Ok(name) = std::env::var(LOOKS_UP) {
+        let error =
+            ModelRegistries::default().manifest(&name.parse().expect("a name")).await.expect_err("no login");
+        println!("{} ({:?})", error, error.hint());
+        return;
+    }
+    let registry_backend = Some("http://127.0.0.1:1".to_owned());
+    let config = Config { registry: Some(Bind::loopback()), registry_backend, ..Config::default() };
+    let cloud = LocalCloud::start(config).await.expect("a cloud");
+    let host = cloud.registry_url().replace("https://", "");
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, cloud.authority_pem()).expect("written");
+    let lookup = async |store: Option<&std::path::Path>| {
+        let mut command = tokio::process::Command::new(std::env::current_exe().expect("this program"));
+        let test = "host::ollama::registries::tests::an_authority_in_the_hosts_store_is_trusted_and_no_other";
+        command.args(["--exact", test, "--nocapture"]).env(LOOKS_UP, format!("{host}/team/tiny:1"));
+        store.map(|store| command.env("SSL_CERT_FILE", store));
+        let output = command.stdin(Stdio::null()).output().await.expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = lookup(Some(&authority)).await;
+    assert!(said.contains("status 401") && said.contains("without a login"), "{said}");
+    let said = lookup(None).await;
+    assert!(said.contains("certificate") && said.contains("add the registry's authority"), "{said}");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// To a host of the same network.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// `/api/show` has the licence, the template and a list of tensors in it; some hundred KiB.
-const LONGEST_ANSWER_BYTES: usize = 16 << 20;
+const LONGEST_ANSWER_BYTES: usize = 4 << 20;
 /// Answers to what was done are short; lists are not searched for an error.
 const LONGEST_ERROR_BYTES: usize = 64 << 10;
 

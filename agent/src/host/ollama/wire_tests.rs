@@ -104,7 +104,7 @@ async fn every_call_asks_what_the_server_understands() {
 async fn a_pull_is_read_the_same_when_every_byte_comes_alone() {
     let lines = first_lines() + &layer("bb", 20, 20) + &layer("aa", 100, 100) + &last_lines();
     let alone: String = lines.chars().map(|byte| chunk(&byte.to_string())).collect();
-    let seen = vec![(0, 0), (10, 100), (30, 120), (120, 120)];
+    let seen = [(0, 0), (10, 100), (30, 120), (120, 120)];
     for (body, expected) in [(chunk(&lines), &seen[3..]), (alone, &seen[..])] {
         let (result, told, _) = pulled(vec![in_chunks(), Do::Say(body), end()]).await;
         result.expect("it succeeded");
@@ -385,7 +385,7 @@ async fn what_is_gone_is_deleted_and_what_embeds_is_unloaded_by_old_servers_too(
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_none_of_a_model_server_are_not_read_as_empty() {
-    let huge = format!("{{\"models\":[\"{}\"]}}", "x".repeat(16 << 20));
+    let huge = format!("{{\"models\":[\"{}\"]}}", "x".repeat(4 << 20));
     for body in ["", "{}", "[]", "<html></html>", r#"{"models":7}"#, huge.as_str()] {
         let server = scripted([("GET /api/tags ", vec![until_closed(body)])]).await;
         let error = Ollama::default().installed(&at(&server)).await.expect_err("no list");
