@@ -4,4 +4,5 @@
 pub mod disk;
 pub mod docker;
 pub mod firewall;
+pub mod memory;
 pub mod systemd;
