@@ -31,7 +31,6 @@ pub mod registry;
 mod restarts;
 pub mod server;
 pub mod store;
-mod wishes;
 mod work;
 
 pub use publish::announce;
@@ -67,6 +66,8 @@ const AT_ONCE: Duration = Duration::from_millis(1);
 pub struct Wanted {
     /// `[models]`
     pub models: settings::Models,
+    /// `[models] directory`, as this process sees it.
+    pub directory: Option<PathBuf>,
     /// The service that serves them; absent for a server at a URL.
     pub service: Option<settings::Service>,
     /// Bytes of memory that the server may use; absent where that is not known.
@@ -118,7 +119,7 @@ where
     if let Some(error) = &damage {
         tracing::warn!("{}", node::fault::with_hint(error));
     }
-    let directory = wanted.models.directory.as_ref().map(PathBuf::from);
+    let directory = wanted.directory.clone();
     let wants_gpus = wanted.service.as_ref().is_some_and(|service| service.gpus.is_some());
     let tools =
         work::Tools { server: Arc::clone(&server), files: Arc::clone(&files), directory: directory.clone() };
@@ -161,7 +162,7 @@ enum Wake {
     /// Something to observe: the server's container, its folder, time.
     Look,
     Command(ModelCommand),
-    Finished(work::Finished),
+    Finished(Box<work::Finished>),
     Found(questions::Found),
     Shown(questions::Shown),
     Gpus(gpus::Told),
@@ -215,7 +216,7 @@ where
                 Wake::Shutdown => break,
                 Wake::Look => {}
                 Wake::Command(command) => self.command(command).await,
-                Wake::Finished(finished) => self.finished(finished),
+                Wake::Finished(finished) => self.finished(*finished),
                 Wake::Found(found) => self.found(found).await,
                 Wake::Shown(shown) => self.kinds.take(shown),
                 Wake::Gpus(told) => self.gpus.take(told, (self.clock)()),
@@ -233,7 +234,7 @@ where
             // Nothing is consumed by a wait that is given up.
             () = channels.shutdown.cancelled() => Wake::Shutdown,
             // Takes a finished task only by returning it; so do the other four.
-            finished = self.work.next() => Wake::Finished(finished),
+            finished = self.work.next() => Wake::Finished(Box::new(finished)),
             // Takes a message only by returning it.
             Some(command) = channels.commands.recv() => Wake::Command(command),
             found = self.lookups.next() => Wake::Found(found),
@@ -405,7 +406,5 @@ async fn moved(wanted: &Wanted, board: &Board, changes: &mut Changes, before: &P
     std::future::pending().await
 }
 
-#[cfg(test)]
-pub(crate) mod samples;
 #[cfg(test)]
 mod tests;

@@ -3,10 +3,11 @@
 
 use super::files::ModelFiles;
 use super::questions::Found;
+use super::record::{self, Durable};
 use super::registry::ModelRegistry;
 use super::server::ModelServer as Server;
-use super::{Models as Loop, Unsaved, wishes};
-use crate::command::{ModelCommand, ModelWish, Refused, Reply, Taken};
+use super::{Models as Loop, Unsaved};
+use crate::command::{Goal, ModelCommand, ModelWish, Refused, Reply, Taken};
 use crate::engine::Engine;
 use node::config::did_you_mean;
 use node::config::settings::{Model, ModelReference, Models};
@@ -32,12 +33,11 @@ where
         let named = model.map(|name| known(&self.wanted.models, &name).cloned()).transpose();
         let answer = match (named, wish) {
             (Err(refused), _) => Err(refused),
+            (Ok(Some(model)), ModelWish::Update { retry }) => return self.update(&model, retry, reply),
+            (Ok(Some(model)), wish) => self.wish(&model, &wish),
             (Ok(None), ModelWish::Pull) => Ok(self.pull_all()),
             (Ok(None), ModelWish::Update { .. }) => Ok(self.update_all()),
             (Ok(None), _) => Err(unnamed(&self.wanted.models)),
-            (Ok(Some(model)), ModelWish::Pull) => Ok(self.pull(&model)),
-            (Ok(Some(model)), ModelWish::Update { retry }) => return self.update(&model, retry, reply),
-            (Ok(Some(model)), wish) => self.wish(&model, &wish),
         };
         let answer = self.durably(answer).await;
         // Whoever asked may have gone; the command stands all the same.
@@ -48,12 +48,7 @@ where
         for model in self.wanted.models.pull.clone().values() {
             self.begin_anew(model);
         }
-        Taken::from("pulling what is missing of every model".to_owned())
-    }
-
-    fn pull(&mut self, model: &Model) -> Taken {
-        self.begin_anew(model);
-        Taken::from(format!("pulling what is missing of {}", model.reference))
+        Taken::from("what is missing of every model is tried again now".to_owned())
     }
 
     fn update_all(&mut self) -> Taken {
@@ -72,15 +67,18 @@ where
             let message = format!("the registry is being asked for {} already", model.reference);
             Err(Refused::new("busy", message, "try again in a moment"))
         } else {
-            wishes::refuse_configured(model).or_else(|refused| if retry { Ok(()) } else { Err(refused) })
+            // On a copy: nothing is changed before the registry has answered.
+            let mut durable = self.durable.clone();
+            self.changed(&mut durable, model, &ModelWish::Update { retry })
         };
-        if let Err(refused) = refused {
+        match refused {
             // Whoever asked may have gone.
-            let _ = reply.send(Err(refused));
-            return;
+            Err(refused) => drop(reply.send(Err(refused))),
+            Ok(_) => {
+                self.lookups.begin(&model.reference);
+                self.asked.push(Asked { model: full, retry, reply });
+            }
         }
-        self.lookups.begin(&model.reference);
-        self.asked.push(Asked { model: full, retry, reply });
     }
 
     /// Takes over what a registry said, and goes on with the command that waited for it.
@@ -90,9 +88,7 @@ where
         let Asked { model: full, retry, reply } = self.asked.swap_remove(at);
         let model = self.wanted.models.pull.values().find(|model| model.reference.full() == full).cloned();
         let answer = match (found.answer, model) {
-            (Ok(manifest), Some(model)) => {
-                self.follow(&model, &manifest.digest, retry)
-            }
+            (Ok(manifest), Some(model)) => self.follow(&model, &manifest.digest, retry),
             (Ok(_), None) => Err(unnamed(&self.wanted.models)),
             (Err(error), _) => Err(Refused {
                 code: error.code,
@@ -107,41 +103,39 @@ where
 
     /// The model follows node.toml, whose tag names that version.
     fn follow(&mut self, model: &Model, named: &str, retry: bool) -> Result<Taken, Refused> {
-        let installed = self.observer.digest(&model.reference);
-        let (named, now) = ((named, installed.as_deref()), (self.clock)());
-        let record = self.durable.record_mut(&model.reference.full());
-        let taken = wishes::update(model, record, (named, retry), now)?;
-        self.unsaved.get_or_insert(Unsaved::NotTried);
-        self.begin_anew(model);
-        tracing::info!("{}", taken.message);
-        Ok(taken)
+        let name = &model.reference;
+        let to = model.digest.as_deref().unwrap_or(named);
+        let barred = self.durable.record(&name.full()).and_then(|record| record.barred(to));
+        if let Some(barred) = barred.filter(|_| !retry) {
+            let message = format!("{name} names {to}, which failed before: {}", barred.cause);
+            let hint = format!("`agentctl models update {name} --retry` tries it once more");
+            return Err(Refused::new("quarantined", message, hint));
+        }
+        self.wish(model, &ModelWish::Update { retry })?;
+        let who = if model.digest.is_some() { "node.toml" } else { "the registry" };
+        let there = self.observer.digest(name).as_deref() == Some(to);
+        let what = if there { "which is there already" } else { "to which it goes" };
+        let target = Some(Goal { digest: to.to_owned(), at: (self.clock)() });
+        Ok(Taken { message: format!("{name}: {who} names {to}, {what}"), target })
     }
 
     fn wish(&mut self, model: &Model, wish: &ModelWish) -> Result<Taken, Refused> {
-        let full = model.reference.full();
-        let known = self.versions(&full, model);
-        let now = (self.clock)();
-        let record = self.durable.record_mut(&full);
-        let taken = match wish {
-            ModelWish::Rollback => wishes::rollback(model, record, &known, now)?,
-            ModelWish::Pin { digest } => wishes::pin(model, record, (digest.as_deref(), &known), now)?,
-            ModelWish::Unpin => wishes::unpin(model, record)?,
-            ModelWish::Pull | ModelWish::Update { .. } => return Ok(self.pull(model)),
-        };
+        let mut durable = self.durable.clone();
+        let message = self.changed(&mut durable, model, wish)?;
+        self.durable = durable;
         self.unsaved.get_or_insert(Unsaved::NotTried);
         self.begin_anew(model);
-        tracing::info!("{}", taken.message);
-        Ok(taken)
+        tracing::info!("{message}");
+        let pin = self.durable.record(&model.reference.full()).and_then(|record| record.pin.as_ref());
+        let target = pin.map(|pin| Goal { digest: pin.digest.clone(), at: pin.at });
+        Ok(Taken { message, target })
     }
 
-    /// The versions of a model that can be had, as far as that is known.
-    fn versions(&self, full: &str, model: &Model) -> wishes::Versions {
-        let lookup = self.lookups.answers().get(full).and_then(|lookup| lookup.known.as_ref());
-        wishes::Versions {
-            here: self.observer.digests(&model.reference),
-            installed: self.observer.digest(&model.reference),
-            at_registry: lookup.map(|manifest| manifest.digest.clone()),
-        }
+    /// The record as the wish makes it, and what will happen.
+    fn changed(&mut self, durable: &mut Durable, model: &Model, wish: &ModelWish) -> Result<String, Refused> {
+        let now = (self.clock)();
+        let observed = self.observed(now);
+        record::wish(durable, &record::Asked { model, observed: &observed, now }, wish)
     }
 
     /// What failed with that model before counts no longer, and a registry that gave no answer is asked again.
@@ -191,7 +185,7 @@ fn unnamed(models: &Models) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::samples::settings;
+    use crate::models::tests::samples::settings;
 
     #[test]
     fn a_model_is_found_by_each_of_its_names_and_a_slip_is_pointed_out() {

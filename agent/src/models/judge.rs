@@ -11,20 +11,19 @@ const ANSWER_SHOWN: usize = 120;
 
 /// Words of a server with which it owns up to a trouble of its own or of its machine: the same version may well load the
 /// next time. Source: ollama `llm/server.go`, `server/sched.go` and what its runner prints when it ends.
-const NOT_THE_VERSION: [&str; 9] = [
+const NOT_THE_VERSION: [&str; 8] = [
     "timed out",
     "server busy",
     "context canceled",
     "connection re",
     "signal: killed",
     "cuda error",
-    "no space left",
     "permission denied",
     "input/output error",
 ];
 
-/// Codes of a refusal that tell of the node and not of the version.
-const OF_THE_NODE: [&str; 3] = ["model_disk_full", "model_out_of_memory", "model_not_found"];
+/// The code of a refusal that has no other: those that have one tell of the node, the name or the net.
+const REFUSED: &str = "model_server_refused";
 
 /// What to remember of an error of the server.
 pub(super) fn failed(kind: StepKind, error: &ServerError) -> Failure {
@@ -40,9 +39,7 @@ pub(super) fn failed(kind: StepKind, error: &ServerError) -> Failure {
 fn blames(code: &str, message: &str) -> bool {
     let message = message.to_lowercase();
     let asks_too_much = message.contains("does not support");
-    !asks_too_much
-        && !OF_THE_NODE.contains(&code)
-        && !NOT_THE_VERSION.iter().any(|words| message.contains(words))
+    code == REFUSED && !asks_too_much && !NOT_THE_VERSION.iter().any(|words| message.contains(words))
 }
 
 /// Whether the answer to a smoke prompt will do.
@@ -63,7 +60,10 @@ pub(super) fn answered(model: &str, smoke: &Smoke, answer: &str) -> Result<(), F
     let came = if answer.is_empty() { "nothing".to_owned() } else { format!("\"{shown}{more}\"") };
     Err(Failure {
         code: "model_smoke_failed",
-        message: format!("{model}: asked {:?}, the answer was to contain {wanted}, and {came} came", smoke.prompt),
+        message: format!(
+            "{model}: asked {:?}, the answer was to contain {wanted}, and {came} came",
+            smoke.prompt
+        ),
         hint: Some("look at [models.pull] smoke, or try the prompt by hand".to_owned()),
         blames_version: true,
     })
@@ -150,7 +150,10 @@ mod tests {
     fn a_wrong_answer_blames_the_version_and_says_what_was_asked_and_what_came() {
         let wrong = answered("a:1", &smoke(Some("four")), "five").unwrap_err();
         assert!(wrong.blames_version);
-        assert_eq!(wrong.message, "a:1: asked \"2+2?\", the answer was to contain \"four\", and \"five\" came");
+        assert_eq!(
+            wrong.message,
+            "a:1: asked \"2+2?\", the answer was to contain \"four\", and \"five\" came"
+        );
         let empty = answered("a:1", &smoke(None), " \n").unwrap_err();
         assert!(empty.message.ends_with("was to contain anything, and nothing came"), "{}", empty.message);
         let long = answered("a:1", &smoke(Some("four")), &"é".repeat(121)).unwrap_err();

@@ -28,7 +28,7 @@ pub(super) fn text(models: &Models, durable: &Durable) -> String {
 mod tests {
     use super::*;
     use crate::models::record::Record;
-    use crate::models::samples::{ONE, TWO, settings};
+    use crate::models::tests::samples::{ONE, TWO, settings};
     use node::config::{Draft, Source};
 
     fn passed(digest: &str) -> Record {

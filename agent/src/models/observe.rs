@@ -5,7 +5,6 @@
 
 use super::Wanted;
 use super::observed::ServerView;
-use super::plan::kept_name;
 use super::server::{Endpoint, Installed, Loaded, ModelServer as Server, ServerError};
 use crate::board::Board;
 use crate::clock::Clock;
@@ -14,7 +13,6 @@ use crate::status::{Explanation, Service as ServiceStatus, ServiceState};
 use jiff::Timestamp;
 use node::config::settings::{ModelReference, ModelServer, Network};
 use node::fault::one_line;
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -230,29 +228,19 @@ impl<S: Server> Observer<S> {
 
     /// The version that the name means now.
     pub(super) fn digest(&self, model: &ModelReference) -> Option<String> {
-        let mut named = self.installed().filter(|(name, _)| name.full() == model.full());
-        named.next().map(|(_, digest)| digest.to_owned())
-    }
-
-    /// The versions that the server has of it, those that are kept among them.
-    pub(super) fn digests(&self, model: &ModelReference) -> BTreeSet<String> {
-        let of_model = self.installed().filter(|(name, digest)| {
-            name.full() == model.full() || name.full() == kept_name(model, digest).full()
-        });
-        of_model.map(|(_, digest)| digest.to_owned()).collect()
-    }
-
-    fn installed(&self) -> impl Iterator<Item = (ModelReference, &str)> {
         let installed = self.heard.as_ref().map(|heard| heard.installed.as_slice()).unwrap_or_default();
-        let named = |installed: &'_ Installed| installed.name.parse::<ModelReference>().ok();
-        installed.iter().filter_map(move |each| Some((named(each)?, each.digest.as_str())))
+        let full = model.full();
+        let same = |installed: &&Installed| {
+            installed.name.parse::<ModelReference>().is_ok_and(|name| name.full() == full)
+        };
+        installed.iter().find(same).map(|installed| installed.digest.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::samples::{board, container, service, wanted};
+    use crate::models::tests::samples::{board, container, service, wanted};
 
     fn endpoint(place: &Place) -> &str {
         &place.endpoint().expect("a place").0
@@ -297,10 +285,7 @@ mod tests {
         let board = board();
         let explanation = Explanation {
             service: "ollama".to_owned(),
-            reasons: vec![crate::status::Reason {
-                text: "volume models is missing".to_owned(),
-                until: None,
-            }],
+            reasons: vec![crate::status::Reason { text: "volume models is missing".to_owned(), until: None }],
             ..Explanation::default()
         };
         let status = service("ollama", ServiceState::Waiting);

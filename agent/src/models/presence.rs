@@ -25,6 +25,10 @@ impl Presence {
             *self = Presence { of: Some(of), ..Presence::default() };
         }
         let loaded: BTreeSet<String> = loaded.iter().filter_map(full).collect();
+        if loaded.is_empty() {
+            // Nothing is there for which one would have gone: the server was started again, unseen.
+            self.loaded.clear();
+        }
         for gone in self.loaded.difference(&loaded) {
             self.vanished.entry(gone.clone()).or_insert(now);
         }
@@ -50,7 +54,7 @@ fn full(loaded: &Loaded) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::samples::{ONE, at, up};
+    use crate::models::tests::samples::{ONE, at, up};
 
     const A: &str = "registry.ollama.ai/library/a:1";
 

@@ -76,12 +76,7 @@ fn absent(model: &settings::Model, reason: &str, now: Timestamp) -> Model {
         since: Some(now),
         pinned: model.digest.clone(),
         previous: None,
-        update: UpdateStatus {
-            state: UpdateState::Current,
-            candidate: None,
-            reason: None,
-            checked_at: None,
-        },
+        update: UpdateStatus { state: UpdateState::Current, candidate: None, reason: None, checked_at: None },
     }
 }
 
@@ -130,7 +125,7 @@ fn keep_since(models: &mut [Model], before: &[Model], now: Timestamp) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::samples::{at, board, settings};
+    use crate::models::tests::samples::{at, board, settings};
     use crate::status::NodeState;
 
     #[test]

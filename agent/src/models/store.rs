@@ -87,7 +87,9 @@ impl Hint for StoreError {
             StoreError::Damaged { .. } | StoreError::Newer { .. } => {
                 "models are served on; pins of a person are forgotten, and versions that failed may be tried once more"
             }
-            StoreError::Write { .. } => "look at `df` for the disk; models are served on, and it is tried again",
+            StoreError::Write { .. } => {
+                "look at `df` for the disk; models are served on, and it is tried again"
+            }
         };
         Some(hint.to_owned())
     }
@@ -144,8 +146,10 @@ impl Store {
             node::files::replace(path, content, MODE)
                 .map_err(|source| StoreError::Write { path: path.to_owned(), source })
         };
-        let content = serde_json::to_vec_pretty(&document)
-            .map_err(|error| StoreError::Write { path: self.path.clone(), source: io::Error::other(error) })?;
+        let content = serde_json::to_vec_pretty(&document).map_err(|error| StoreError::Write {
+            path: self.path.clone(),
+            source: io::Error::other(error),
+        })?;
         write(&self.path, &content)?;
         let text = lock::text(models, durable);
         match std::fs::read(&self.lock) {
@@ -163,7 +167,7 @@ fn aside(path: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use crate::models::record::Record;
-    use crate::models::samples::{ONE, settings};
+    use crate::models::tests::samples::{ONE, settings};
     use std::fs;
 
     fn store() -> (tempfile::TempDir, Store) {

@@ -46,6 +46,7 @@ pub(crate) fn settings(names: &[&str]) -> Models {
 pub(crate) fn wanted(names: &[&str]) -> Wanted {
     Wanted {
         models: settings(names),
+        directory: Some("/models".into()),
         service: Some(samples::settings("ollama")),
         memory_bytes: Some(1_000_000),
     }
@@ -95,12 +96,7 @@ pub(crate) fn service(name: &str, state: ServiceState) -> ServiceStatus {
         container_id: None,
         since: at(0),
         restarts: 0,
-        update: UpdateStatus {
-            state: UpdateState::Current,
-            candidate: None,
-            reason: None,
-            checked_at: None,
-        },
+        update: UpdateStatus { state: UpdateState::Current, candidate: None, reason: None, checked_at: None },
     }
 }
 
