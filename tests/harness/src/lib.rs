@@ -21,6 +21,7 @@ pub mod netns;
 pub mod processes;
 pub mod registry;
 pub mod requirements;
+pub mod slow_disk;
 pub mod stage;
 pub mod tracer;
 pub mod wait;

@@ -11,6 +11,7 @@ mod crash;
 mod delays;
 mod hundred;
 mod idle;
+pub mod prewarm;
 mod processor;
 mod report;
 mod samples;
@@ -131,6 +132,16 @@ pub fn run_hundred() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Measures only how a model's layers are read ahead from a slow volume, and prints those rows.
+///
+/// # Errors
+/// What this host cannot do, or what did not start.
+pub fn run_prewarm() -> Result<(), Box<dyn Error>> {
+    samples::print(&prewarm::rows(&dist().join("node-agent"))?);
+    println!("\nload of this host: {}", load());
+    Ok(())
+}
+
 /// Measures everything and prints the table.
 ///
 /// # Errors
@@ -161,6 +172,8 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     say("a hundred services: a loop of docker run, eight at once, and the agent");
     table.add("a hundred services", hundred::rows(&mut stage));
     drop(stage);
+    say("the layers of a model from a slow volume: read ahead, and by cat");
+    table.add("a cold layer of a model", prewarm::rows(&dist().join("node-agent")));
     samples::print(&table.0);
     for note in NOTES {
         println!("{note}");

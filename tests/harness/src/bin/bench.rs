@@ -15,8 +15,9 @@ fn main() -> ExitCode {
         ["idle"] => bench::run_idle(),
         ["crashes"] => bench::run_crashes(),
         ["hundred"] => bench::run_hundred(),
+        ["prewarm"] => bench::run_prewarm(),
         _ => {
-            eprintln!("usage: bench [boots|idle|crashes|hundred]");
+            eprintln!("usage: bench [boots|idle|crashes|hundred|prewarm]");
             return ExitCode::from(2);
         }
     };

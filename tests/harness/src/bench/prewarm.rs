@@ -1,0 +1,162 @@
+//! The layers of a model from a volume that is slow: read ahead by `node-agent warm-up` as the agent calls it, beside `cat`.
+//!
+//! In: a volume with limits. Out: mebibytes a second of each, in turn, from a file system that was mounted just before.
+
+use super::samples::{Row, Samples};
+use crate::slow_disk::{Limit, SlowDisk};
+use std::error::Error;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+/// Of the layer.
+const BYTES: u64 = 96 << 20;
+const ROUNDS: usize = 3;
+const MEBIBYTE: u64 = 1 << 20;
+
+/// What the volume lets through: a small gp3 volume's bytes, and requests as of one whose blocks are fetched first.
+const LIMITS: [(&str, Limit); 2] =
+    [("64 MiB/s", Limit::Bytes(64 * MEBIBYTE)), ("150 requests/s", Limit::Requests(150))];
+
+/// One row for each limit.
+pub(super) fn rows(program: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    if let Some(why) = SlowDisk::is_missing() {
+        return Err(why.into());
+    }
+    // The volume takes its thread into a mount namespace of its own.
+    std::thread::scope(|scope| {
+        let measured = scope.spawn(|| measure(program).map_err(|error| error.to_string()));
+        measured.join().map_err(|_| "the measurement broke")?.map_err(Into::into)
+    })
+}
+
+fn measure(program: &Path) -> Result<Vec<Row>, Box<dyn Error>> {
+    let disk = SlowDisk::with_layer(BYTES)?;
+    let mut rows = Vec::new();
+    for (name, limit) in LIMITS {
+        disk.limit(limit)?;
+        let race = race(&disk, program)?;
+        rows.push(Row {
+            what: format!("a cold layer of {} MiB, volume of {name}, median of {ROUNDS}", BYTES / MEBIBYTE),
+            bar: "as fast as cat".to_owned(),
+            ours: format!("{:.1} MiB/s", speed(race.ours)),
+            instead: format!("cat: {:.1} MiB/s", speed(race.cat)),
+            ratio: Some(race.cat.as_secs_f64() / race.ours.as_secs_f64()),
+        });
+    }
+    Ok(rows)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to people")]
+fn speed(took: Duration) -> f64 {
+    (BYTES / MEBIBYTE) as f64 / took.as_secs_f64()
+}
+
+/// How long each way took, the median.
+#[derive(Debug, Clone, Copy)]
+pub struct Race {
+    /// Reading ahead.
+    pub ours: Duration,
+    /// `cat LAYER`
+    pub cat: Duration,
+}
+
+/// Both ways in turn, cold each time.
+///
+/// # Errors
+/// What did not start, or did not read all of it.
+pub fn race(disk: &SlowDisk, program: &Path) -> Result<Race, Box<dyn Error>> {
+    let (mut ours, mut cat) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        disk.cool()?;
+        let start = now();
+        let status = disk.behind("cat").arg(disk.layer()).stdout(Stdio::null()).status()?;
+        cat.push(start.elapsed().as_secs_f64() * 1e3);
+        if !status.success() {
+            return Err(format!("cat ended with {status}").into());
+        }
+        disk.cool()?;
+        let start = now();
+        let lines = Reading::start(disk, program, None)?.end()?;
+        ours.push(start.elapsed().as_secs_f64() * 1e3);
+        let last = lines.last().cloned().unwrap_or_default();
+        if last["ended"]["progress"]["from_device_bytes"] != disk.bytes() {
+            return Err(format!("it did not read all of it from the volume: {last}").into());
+        }
+    }
+    let median = |samples| Duration::from_secs_f64(Samples::of(samples).median() / 1e3);
+    Ok(Race { ours: median(ours), cat: median(cat) })
+}
+
+/// `node-agent warm-up` at work behind the limits.
+#[derive(Debug)]
+pub struct Reading {
+    child: Child,
+}
+
+impl Reading {
+    /// Starts it; at most so many bytes a second.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(disk: &SlowDisk, program: &Path, rate: Option<u64>) -> Result<Reading, Box<dyn Error>> {
+        let mut command = disk.behind(program);
+        command.arg("warm-up").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let request = serde_json::json!({
+            "directory": disk.models(), "digests": [disk.digest()], "bytes_per_second": rate,
+        });
+        let input = child.stdin.as_mut().ok_or("no standard input")?;
+        writeln!(input, "{request}")?;
+        Ok(Reading { child })
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// It cannot be asked.
+    pub fn has_ended(&mut self) -> Result<bool, Box<dyn Error>> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
+    /// Closes its standard input, as the agent's end does.
+    pub fn abandon(&mut self) {
+        self.child.stdin = None;
+    }
+
+    /// Hears it to its end: every line that it said.
+    ///
+    /// # Errors
+    /// A line that is no JSON.
+    pub fn end(mut self) -> Result<Vec<serde_json::Value>, Box<dyn Error>> {
+        let output = self.child.stdout.take().ok_or("no standard output")?;
+        let lines = BufReader::new(output).lines().map(|line| Ok(serde_json::from_str(&line?)?));
+        let lines: Result<Vec<_>, Box<dyn Error>> = lines.collect();
+        self.child.wait()?;
+        lines
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// Whether the layer is in memory: it can be read, in full, and nothing comes from the volume.
+///
+/// # Errors
+/// It cannot be read.
+pub fn is_in_memory(disk: &SlowDisk) -> Result<bool, Box<dyn Error>> {
+    let before = disk.read_bytes()?;
+    let read = std::io::copy(&mut File::open(disk.layer())?, &mut std::io::sink())?;
+    Ok(read == disk.bytes() && disk.read_bytes()? == before)
+}
