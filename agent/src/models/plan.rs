@@ -9,6 +9,8 @@ mod lookups;
 mod memory;
 mod pulls;
 mod report;
+#[cfg(test)]
+mod simulation;
 mod stages;
 mod view;
 mod wanted;

@@ -6,7 +6,7 @@
 
 use super::disk::{Room, missing};
 use super::view::{Listed, Name, View};
-use super::wanted::{self, Goal};
+use super::wanted::{self, Goal, Source};
 use super::words::span;
 use super::{Action, KEPT, Step, kept_name};
 use crate::models::files::Files;
@@ -26,6 +26,8 @@ pub(super) struct Cleaning<'a> {
     view: &'a View<'a>,
     /// Layers of versions that are to be pulled.
     awaited: BTreeSet<&'a str>,
+    /// What is to be pulled is not known yet, as a registry has not said it since the agent started.
+    uncertain: bool,
     /// Names that nobody needs, with their age where that is known; those that go whatever their age have none.
     names: Vec<(&'a Name<'a>, Age)>,
 }
@@ -53,7 +55,8 @@ impl<'a> Cleaning<'a> {
         }
         let names = view.up.as_ref().into_iter().flat_map(|up| up.names.values());
         let names = names.filter_map(|name| Some((name, unneeded(view, goals, name)?))).collect();
-        Cleaning { view, awaited, names }
+        let uncertain = goals.iter().any(|(listed, goal)| is_uncertain(view, listed, goal));
+        Cleaning { view, awaited, uncertain, names }
     }
 
     /// The next thing that goes by age.
@@ -148,6 +151,9 @@ impl<'a> Cleaning<'a> {
 
     /// Whether layers that are to be pulled would go with these names.
     fn brings_again(&self, names: &[&Name<'_>]) -> bool {
+        if self.uncertain {
+            return true;
+        }
         match self.view.files() {
             Some(files) => freed(files, names).iter().any(|layer| self.awaited.contains(layer)),
             None => self.view.observed.pulling.is_some(),
@@ -155,7 +161,8 @@ impl<'a> Cleaning<'a> {
     }
 
     fn partials(&self, age: Duration) -> Vec<String> {
-        let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
+        let files = self.view.files().filter(|_| !self.uncertain);
+        let partials = files.map(|files| &files.partials).into_iter().flatten();
         let old = partials.filter(|(digest, partial)| {
             self.view.since(partial.modified_at) >= age.max(IN_WORK)
                 && !self.awaited.contains(digest.as_str())
@@ -165,7 +172,7 @@ impl<'a> Cleaning<'a> {
 
     /// Whole layers that no name needs.
     fn blobs(&self) -> Vec<String> {
-        let quiet = self.view.observed.pulling.is_none();
+        let quiet = self.view.observed.pulling.is_none() && !self.uncertain;
         let Some(files) = self.view.files().filter(|files| quiet && files.damaged_manifests.is_empty())
         else {
             return Vec::new();
@@ -178,6 +185,20 @@ impl<'a> Cleaning<'a> {
         });
         old.map(|(digest, _)| digest.clone()).collect()
     }
+}
+
+/// Whether the registry has still to say which version of the model is pulled next, if any.
+fn is_uncertain(view: &View<'_>, listed: &Listed<'_>, goal: &Goal) -> bool {
+    let settled = goal.digest.as_ref().is_some_and(|digest| view.is_there(listed, digest));
+    let follows = goal.asked.as_ref().is_none_or(|(_, source)| {
+        matches!(source, Source::Installed | Source::Followed) && view.settings.every.is_some()
+    });
+    let lookup = view.observed.lookups.get(&listed.full);
+    let answered = lookup.is_some_and(|lookup| {
+        let gone = lookup.answer.as_ref().is_err_and(|error| error.code == "model_not_found");
+        lookup.known.is_some() || gone
+    });
+    !answered && (follows || !settled)
 }
 
 /// Whether nobody needs the name, and since when.

@@ -314,6 +314,16 @@ impl<'a> Stage<'a> {
             failure.hint.as_deref().unwrap_or("look at the server's log"),
             attempt.at,
         );
+        let restarted = self.view.up.as_ref().is_some_and(|up| up.since > attempt.at);
+        if failure.blames_version && attempt.failures >= TRIES && !self.good && !restarted {
+            let name = self.listed.name();
+            draft.because(format!(
+                "{word} failed: {}; it is tried again with another version, when the server is started again, or by \
+                 `agentctl models pull {name}`",
+                failure.message
+            ));
+            return true;
+        }
         let until = self.view.backs_off(Some(attempt));
         if let Some(until) = until {
             draft.until(format!("{word} failed {} times: {}", attempt.failures, failure.message), until);

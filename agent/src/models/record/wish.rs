@@ -126,7 +126,7 @@ fn resolve(record: &Record, asked: &Asked<'_>, text: &str) -> Result<String, Ref
 fn versions(record: &Record, asked: &Asked<'_>) -> BTreeSet<String> {
     let reference = &asked.model.reference;
     let here = listed(asked.observed).filter(|(name, _)| {
-        name.tagged(String::new()) == reference.tagged(String::new())
+        name.tagged(String::new()).full() == reference.tagged(String::new()).full()
             && (name.tag == reference.tag || name.tag.starts_with(&format!("{}{KEPT}", reference.tag)))
     });
     let mut known: BTreeSet<String> = here.map(|(_, digest)| digest.to_owned()).collect();
