@@ -130,7 +130,10 @@ impl Scene<'_> {
 
     async fn pulls(&mut self, seed: u64) {
         let digest = self.models.push("me/tiny:1", &Model::new(seed, TINY));
+        // Slow enough for lines about the weights.
+        self.models.limit(Some(2 * TINY));
         let answer = self.pull("tiny:1").await;
+        self.models.limit(None);
         self.note("pull", of_a_pull(&answer));
         let tags = self.get("/api/tags").await;
         self.note("tags", status_and_shape(&tags));
@@ -248,18 +251,22 @@ impl Scene<'_> {
     }
 }
 
-/// The statuses in order, each once, and the fields that lines have.
+/// The statuses in order, each once, and the fields that lines have. Layers are one: a blob that is there within the
+/// 60 ms between two lines has none.
 fn of_a_pull(answer: &Answer) -> Value {
     let lines = lines(answer);
-    let mut said: Vec<String> =
-        lines.iter().map(|line| line["status"].as_str().unwrap_or_default().to_owned()).collect();
-    said.dedup();
-    let layer = |text: String| {
-        let hex = text.strip_prefix("pulling ").is_some_and(|rest| rest.len() == 12 && rest != "manifest");
-        if hex { "pulling LAYER".to_owned() } else { text }
+    let status = |line: &Value| {
+        let text = line["status"].as_str().unwrap_or_default();
+        if line["digest"].is_string() { "pulling LAYER".to_owned() } else { text.to_owned() }
     };
-    let said: Vec<String> = said.into_iter().map(layer).collect();
+    let mut said: Vec<String> = lines.iter().map(status).collect();
+    said.dedup();
+    let numbered = lines.iter().all(|line| {
+        let short = line["digest"].as_str().and_then(|digest| digest.get(7..19)).unwrap_or("manifest");
+        let text = line["status"].as_str().unwrap_or_default();
+        !text.starts_with("pulling ") || text.ends_with(short)
+    });
     let fields: BTreeSet<&String> =
         lines.iter().flat_map(|line| line.as_object().into_iter().flat_map(serde_json::Map::keys)).collect();
-    json!({"status": answer.status.as_u16(), "fields": fields, "lines": said})
+    json!({"status": answer.status.as_u16(), "fields": fields, "lines": said, "digests are shortened": numbered})
 }
