@@ -1,153 +1,107 @@
-//! The bytes of a model's manifest -> what it consists of. The same bytes come from a registry and lie in the models'
-//! folder.
+//! From the bytes of a manifest to its digest and its layers. Pure.
 //!
-//! Source: the image manifest that `ollama pull` speaks with registries (schema version 2, `config` and `layers`, each
-//! with `mediaType`, `digest`, `size`). What always holds: every digest of a manifest that was read is `sha256:` and 64
-//! digits in lower case, and so is safe as part of a file name. Not its job: reading or fetching.
+//! Source: ollama `manifest/manifest.go`, Docker image manifest V2 schema 2: `config` and `layers`, each with
+//! `mediaType`, `digest` and `size`. Nothing in it is trusted: it comes from another machine.
 
 use super::registry::{Layer, Manifest};
 use node::hexadecimal::hexadecimal;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
+use std::collections::HashMap;
 
-/// Kinds of layers that hold weights; `tensor` is one of the many files of a model that was not packed into one.
+/// No file system here holds as much (64 TiB); sums of such sizes fit into a u64.
+const LARGEST_BYTES: u64 = 1 << 46;
+/// Characters of a reason.
+const LONGEST_REASON: usize = 200;
+/// What loading reads.
 const WEIGHTS: [&str; 4] = ["model", "projector", "adapter", "tensor"];
-const KIND: &str = "application/vnd.ollama.image.";
-const DIGITS: usize = 64;
-
-/// Why bytes are no manifest; one line without the name of the model.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ManifestError(String);
+const MEDIA_TYPE: &str = "application/vnd.ollama.image.";
 
 #[derive(Deserialize)]
 struct Document {
-    config: Option<Entry>,
-    #[serde(default)]
-    layers: Option<Vec<Entry>>,
-    /// Only in a list of manifests.
-    #[serde(default)]
-    manifests: Option<Vec<serde::de::IgnoredAny>>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    /// Of a list of manifests, which is for a server to choose from.
+    manifests: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Entry {
-    #[serde(default)]
+struct Descriptor {
+    #[serde(rename = "mediaType", default)]
     media_type: String,
     #[serde(default)]
     digest: String,
     #[serde(default)]
-    size: u64,
+    size: i64,
 }
 
-/// Reads a manifest.
+/// Of the bytes as they came, or as they lie in the folder of the server.
 ///
 /// # Errors
-/// No JSON, a list of manifests, nothing in it, a digest that is none, or one layer with two sizes.
-pub fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
-    let document: Document = serde_json::from_slice(bytes)
-        .map_err(|error| ManifestError(format!("the manifest cannot be read: {error}")))?;
+/// One line that says what is wrong with it.
+pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
+    let document: Document =
+        serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {}", shortly(&error)))?;
     if document.manifests.is_some() {
-        return Err(ManifestError("it is a list of manifests, not one".to_owned()));
+        return Err("it is a list of manifests, not one".to_owned());
     }
-    let mut layers: Vec<Layer> = Vec::new();
-    // A model that was made without a configuration has an empty one.
+    // The oldest models have no configuration, and one that is served elsewhere has nothing else.
     let config = document.config.into_iter().filter(|config| !config.digest.is_empty());
-    for entry in config.chain(document.layers.into_iter().flatten()) {
-        if !is_digest(&entry.digest) {
-            return Err(ManifestError(format!("{:?} in the manifest is no digest", entry.digest)));
-        }
-        let weights = entry.media_type.strip_prefix(KIND).is_some_and(|kind| WEIGHTS.contains(&kind));
-        match layers.iter_mut().find(|layer| layer.digest == entry.digest) {
-            Some(layer) if layer.size_bytes != entry.size => {
-                return Err(ManifestError(format!("{} has two sizes in the manifest", entry.digest)));
-            }
-            Some(layer) => layer.weights |= weights,
-            None => layers.push(Layer { digest: entry.digest, size_bytes: entry.size, weights }),
-        }
-    }
+    let layers = each_once(config.chain(document.layers.into_iter().flatten()))?;
     if layers.is_empty() {
-        return Err(ManifestError("the manifest names no layer".to_owned()));
+        return Err("it names no layers".to_owned());
     }
     Ok(Manifest { digest: format!("sha256:{}", hexadecimal(&Sha256::digest(bytes))), layers })
 }
 
-/// Whether this is `sha256:` and 64 hexadecimal digits in lower case.
+/// The reader quotes what it did not expect, however long that is.
+fn shortly(error: &serde_json::Error) -> String {
+    let line = error.to_string().replace(char::is_control, " ");
+    line.chars().take(LONGEST_REASON).collect()
+}
+
+fn each_once(descriptors: impl Iterator<Item = Descriptor>) -> Result<Vec<Layer>, String> {
+    let mut layers: Vec<Layer> = Vec::new();
+    let mut places = HashMap::new();
+    let mut sum = 0;
+    for descriptor in descriptors {
+        let layer = layer(descriptor)?;
+        let place = *places.entry(layer.digest.clone()).or_insert(layers.len());
+        match layers.get_mut(place) {
+            None => {
+                sum += layer.size_bytes;
+                layers.push(layer);
+            }
+            Some(known) if known.size_bytes == layer.size_bytes => known.weights |= layer.weights,
+            Some(_) => return Err(format!("it gives layer {} two sizes", layer.digest)),
+        }
+        if sum > LARGEST_BYTES {
+            return Err("its layers are larger than any volume".to_owned());
+        }
+    }
+    Ok(layers)
+}
+
+fn layer(descriptor: Descriptor) -> Result<Layer, String> {
+    let Descriptor { media_type, digest, size } = descriptor;
+    if !is_digest(&digest) {
+        return Err(format!("it names a layer {:?}", digest.chars().take(80).collect::<String>()));
+    }
+    let size_bytes = u64::try_from(size).ok().filter(|size| *size <= LARGEST_BYTES);
+    let Some(size_bytes) = size_bytes else { return Err(format!("layer {digest} has {size} bytes")) };
+    let media_type = media_type.split(';').next().unwrap_or_default().trim();
+    let weights = media_type.strip_prefix(MEDIA_TYPE).is_some_and(|kind| WEIGHTS.contains(&kind));
+    Ok(Layer { digest, size_bytes, weights })
+}
+
+/// `sha256:` and 64 digits in lower case: what is a name of a file, and is compared as text.
 pub fn is_digest(text: &str) -> bool {
-    let digits = text.strip_prefix("sha256:").unwrap_or_default().as_bytes();
-    digits.len() == DIGITS && digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    text.strip_prefix("sha256:").is_some_and(|digits| {
+        digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn digest(letter: char) -> String {
-        format!("sha256:{}", letter.to_string().repeat(64))
-    }
-
-    fn entry(kind: &str, letter: char, size: u64) -> serde_json::Value {
-        serde_json::json!({ "mediaType": format!("{KIND}{kind}"), "digest": digest(letter), "size": size })
-    }
-
-    fn bytes(config: &serde_json::Value, layers: &[serde_json::Value]) -> Vec<u8> {
-        let document = serde_json::json!({ "schemaVersion": 2, "config": config, "layers": layers });
-        document.to_string().into_bytes()
-    }
-
-    #[test]
-    fn configuration_and_layers_are_each_there_once_in_order_and_weights_are_known() {
-        let layers = [
-            entry("model", 'a', 4000),
-            entry("license", 'b', 7),
-            entry("projector", 'c', 50),
-            entry("license", 'b', 7),
-        ];
-        let text = bytes(&entry("json", 'f', 3), &layers);
-        let manifest = parse(&text).unwrap();
-        let read: Vec<(String, u64, bool)> = manifest
-            .layers
-            .iter()
-            .map(|layer| (layer.digest.clone(), layer.size_bytes, layer.weights))
-            .collect();
-        let expected = [('f', 3, false), ('a', 4000, true), ('b', 7, false), ('c', 50, true)];
-        assert_eq!(read, expected.map(|(letter, size, weights)| (digest(letter), size, weights)));
-        assert_eq!(manifest.size_bytes(), 4060);
-        assert!(is_digest(&manifest.digest));
-        let mut other = text;
-        other.push(b'\n');
-        assert_ne!(parse(&other).unwrap().digest, manifest.digest, "the digest is of the bytes as they are");
-    }
-
-    #[test]
-    fn a_model_without_layers_or_without_configuration_is_a_model() {
-        assert_eq!(parse(&bytes(&entry("json", 'f', 3), &[])).unwrap().layers.len(), 1, "served elsewhere");
-        let none = serde_json::json!({ "mediaType": "", "digest": "", "size": 0 });
-        assert_eq!(parse(&bytes(&none, &[entry("model", 'a', 1)])).unwrap().layers.len(), 1);
-    }
-
-    #[test]
-    fn what_is_no_manifest_is_refused_with_the_reason_on_one_line() {
-        let mut short = entry("model", 'a', 1);
-        short["digest"] = "sha256:../../etc".into();
-        let mut capital = entry("model", 'a', 1);
-        capital["digest"] = digest('A').into();
-        let mut negative = entry("model", 'a', 1);
-        negative["size"] = (-1).into();
-        let config = entry("json", 'f', 3);
-        for (bytes, part) in [
-            (Vec::new(), "cannot be read"),
-            (b"{\"schemaVersion\":2,\n\"layers\":[".to_vec(), "cannot be read"),
-            (b"{}".to_vec(), "names no layer"),
-            (b"{\"manifests\":[{}]}".to_vec(), "list of manifests"),
-            (bytes(&config, &[short]), "is no digest"),
-            (bytes(&config, &[capital]), "is no digest"),
-            (bytes(&config, &[negative]), "cannot be read"),
-            (bytes(&config, &[entry("model", 'a', 1), entry("model", 'a', 2)]), "two sizes"),
-        ] {
-            let error = parse(&bytes).expect_err(part).to_string();
-            assert!(error.contains(part) && !error.contains('\n'), "{error}");
-        }
-    }
-}
+#[path = "manifest_tests.rs"]
+mod tests;

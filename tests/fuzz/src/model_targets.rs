@@ -1,7 +1,7 @@
 //! The readers of what model servers and registries of models send, as targets; they are the agent's.
 
-use agent::host::ollama::manifest;
 use agent::host::ollama::pulling::Stream;
+use agent::models::manifest;
 use agent::models::server::PullProgress;
 
 /// A target and its name.

@@ -226,7 +226,7 @@ fn read(directory: &Directory, name: &str, state: &FileStat) -> Content {
     if !read {
         return Content::Damaged;
     }
-    manifest::parse(&bytes).map_or(Content::Damaged, Content::Read)
+    manifest::read(&bytes).map_or(Content::Damaged, Content::Read)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! something safe can be said, and an entry that makes no sense is left out; an answer that is none of Ollama's is refused,
 //! so that whatever else listens there is never taken for a server without models.
 
-use super::manifest::is_digest;
 use super::refusal::shown;
+use crate::models::manifest::is_digest;
 use crate::models::server::{Installed, Kind, Loaded};
 use jiff::Timestamp;
 use node::config::settings::ModelReference;

@@ -13,7 +13,6 @@ mod answers;
 #[cfg(test)]
 mod cases;
 mod lines;
-pub mod manifest;
 pub mod pulling;
 mod refusal;
 mod registries;

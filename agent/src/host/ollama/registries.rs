@@ -3,7 +3,7 @@
 //! Lookups are rare: each has a client of its own, so that an authority that was added to the host's store meanwhile
 //! counts, and nothing is held in between. The digest is that of the very bytes that came.
 
-use super::manifest;
+use crate::models::manifest;
 use crate::models::registry::{Manifest, ModelRegistry};
 use crate::registry::RegistryError;
 use node::config::settings::ModelReference;

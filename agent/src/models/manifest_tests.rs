@@ -1,9 +1,12 @@
 //! Manifests as registries give them, and as they never should.
 
-use super::super::cases::check;
 use super::*;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+const CASES: u32 = 20_000;
+const SEED: [u8; 32] = *b"the same cases in every test run";
 
 fn digest(digit: char) -> String {
     format!("sha256:{}", digit.to_string().repeat(64))
@@ -67,10 +70,13 @@ fn what_is_no_manifest_is_refused_with_a_reason() {
     let model = |size| vec![descriptor("model", 'a', size)];
     let none = r#"{"digest":"","size":0}"#;
     assert_eq!(read(manifest(none, &model("0")).as_bytes()).unwrap().layers.len(), 1);
+    let elsewhere = manifest(&descriptor("config", 'c', "3"), &[]);
+    assert_eq!(read(elsewhere.as_bytes()).unwrap().layers.len(), 1, "a model that is served elsewhere");
     for (text, reason) in [
         (String::new(), "it is no manifest"),
         ("null".to_owned(), "it is no manifest"),
         ("{}".to_owned(), "it names no layers"),
+        (manifest(none, &[]), "it names no layers"),
         (r#"{"layers":[]}"#.to_owned(), "it names no layers"),
         (r#"{"manifests":[{}]}"#.to_owned(), "it is a list"),
         (manifest(none, &model("-1")), "has -1 bytes"),
@@ -93,7 +99,11 @@ fn what_is_no_manifest_is_refused_with_a_reason() {
 fn no_bytes_make_the_reader_panic_and_what_is_read_can_be_trusted() {
     let text = manifest(&descriptor("config", 'c', "1"), &[descriptor("model", 'a', "70368744177664")]);
     let edits = vec((any::<proptest::sample::Index>(), any::<u8>(), 0..3_u8), 0..6);
-    check("manifests", 20_000, edits, |edits| {
+    let seed = String::from_utf8_lossy(&SEED);
+    harness::requirements::tried(&format!("manifests: {CASES} cases, seed {seed:?}"));
+    let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &SEED));
+    let outcome = runner.run(&edits, |edits| {
         let mut bytes = text.clone().into_bytes();
         for (index, byte, what) in edits {
             let at = index.index(bytes.len());
@@ -114,4 +124,5 @@ fn no_bytes_make_the_reader_panic_and_what_is_read_can_be_trusted() {
         }
         Ok(())
     });
+    outcome.unwrap();
 }
