@@ -58,7 +58,7 @@ fn a_port_is_reached_from_everywhere(scene: &mut Scene) {
 
 /// The host's address on the bridge.
 fn who_is_gateway(target: &Running) -> Ipv4Addr {
-    let (network, _) = target.observed.network_prefix.expect("on the bridge");
+    let (network, _) = target.bridge;
     Ipv4Addr::from(u32::from(network) + 1)
 }
 
