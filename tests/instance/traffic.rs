@@ -15,7 +15,8 @@ use harness::load::{Load, Plan, Report};
 use harness::requirements::tried;
 use harness::wait::wait_for;
 use scene::steps::Steps;
-use scene::{BLUE_GREEN, PATIENCE, RECREATE, Scene, node_toml_by, pass};
+use scene::web::{BLUE_GREEN, RECREATE, Web};
+use scene::{PATIENCE, Scene, pass};
 use std::path::Path;
 use std::time::Duration;
 
@@ -82,6 +83,10 @@ fn none_failed(scene: &Scene, report: &Report, versions: &[&str]) {
     assert!(report.cut.len() <= goings, "{goings} at most: {report}");
 }
 
+fn blue_green() -> Web<'static> {
+    Web { update: BLUE_GREEN, ..Web::default() }
+}
+
 fn serving() -> Option<Scene> {
     let scene = Scene::serving_by(BLUE_GREEN)?;
     scene.settled(&scene.only().digest.unwrap(), GOOD);
@@ -138,7 +143,7 @@ fn good_in(root: &Path) -> Option<String> {
 fn an_agent_that_is_killed_in_the_middle_of_the_switch_fails_no_request() {
     let Some(mut scene) = Scene::set() else { return };
     scene.push("one", "healthy");
-    let node_toml = node_toml_by(&scene.stage, BLUE_GREEN, "", "");
+    let node_toml = blue_green().node_toml(&scene.stage);
     let steps = Steps::boot(&mut scene, &node_toml);
     scene.serves("one");
     scene.settled(&scene.only().digest.unwrap(), GOOD);
@@ -165,7 +170,7 @@ fn an_engine_that_is_restarted_and_leaves_its_containers_alone_fails_no_request(
     let Some(mut scene) = Scene::set() else { return };
     scene.stage.description().live_restore = true;
     scene.push("one", "healthy");
-    let node_toml = node_toml_by(&scene.stage, BLUE_GREEN, "", "");
+    let node_toml = blue_green().node_toml(&scene.stage);
     scene.boot(&node_toml);
     scene.serves("one");
     scene.settled(&scene.only().digest.unwrap(), GOOD);
@@ -187,7 +192,7 @@ fn the_first_change_from_recreate_to_blue_green_fails_no_request() {
     scene.settled(&scene.only().digest.unwrap(), GOOD);
     let old = scene.only();
     let load = load();
-    let answer = scene.stage.bootstrap("run", &node_toml_by(&scene.stage, BLUE_GREEN, "", ""));
+    let answer = scene.stage.bootstrap("run", &blue_green().node_toml(&scene.stage));
     assert_eq!(answer.code(), 0, "{answer}");
     let replaced = wait_for("the container to be replaced", PATIENCE, || {
         let now = scene.only_or_none().ok_or_else(|| scene.story())?;
