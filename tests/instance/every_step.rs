@@ -11,7 +11,7 @@
 mod scene;
 
 use harness::instance::INSTANCE_ADDRESS;
-use harness::load::{Load, Plan, Report};
+use harness::load::{ALL_PORTS, Load, Plan, Report};
 use harness::requirements::tried;
 use harness::wait::wait_for;
 use scene::engine::Container;
@@ -61,6 +61,7 @@ fn watched(case: &Case) -> Option<Watched> {
     let plan = Plan {
         address: format!("{INSTANCE_ADDRESS}:80").parse().unwrap(),
         per_second: QUESTIONS_PER_SECOND,
+        ports: ALL_PORTS,
         keep_alive: 0,
         limit: Duration::from_secs(1200),
     };
@@ -157,8 +158,8 @@ fn complete(case: &Case, kills: &[String], report: &Report) {
     for name in kills {
         *met.entry(name).or_default() += 1;
     }
-    let engine = ["POST /containers/create", "POST /containers/ID/start", "POST /containers/ID/stop"];
-    let needed = engine.iter().chain(&["DELETE /containers/ID"]);
+    let engine = ["POST /containers/create", "POST /containers/ID/start", "POST /containers/ID/kill"];
+    let needed = engine.iter().chain(&["POST /containers/ID/wait", "DELETE /containers/ID"]);
     let mut needed: Vec<String> =
         needed.flat_map(|call| [format!("before {call}"), format!("after {call}")]).collect();
     needed.push("after the history was replaced".to_owned());

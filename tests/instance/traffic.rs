@@ -11,7 +11,7 @@
 mod scene;
 
 use harness::instance::INSTANCE_ADDRESS;
-use harness::load::{Load, Plan, Report};
+use harness::load::{ALL_PORTS, Load, Plan, Report};
 use harness::requirements::tried;
 use harness::wait::wait_for;
 use scene::steps::Steps;
@@ -24,6 +24,9 @@ use std::time::Duration;
 const RATE: u32 = 1000;
 const KEEP_ALIVE: usize = 4;
 const UPDATES: usize = 10;
+/// At the usual rate each comes again after eight seconds.
+const FEW_PORTS: u16 = 8000;
+const UPDATES_OF_FEW: usize = 8;
 /// A host that is this slow without any update cannot carry the rate.
 const SLOW: Duration = Duration::from_millis(900);
 /// Load before and after what is tested.
@@ -32,16 +35,20 @@ const LIMIT: Duration = Duration::from_secs(600);
 const GOOD: &[&str] = &["current"];
 const BAD: &[&str] = &["rolled_back", "quarantined"];
 
-fn load_of(per_second: u32) -> Load {
+fn load_of(per_second: u32, ports: u16) -> Load {
     let address = format!("{INSTANCE_ADDRESS}:80").parse().unwrap();
-    Load::start(Plan { address, per_second, keep_alive: KEEP_ALIVE, limit: LIMIT }).unwrap()
+    Load::start(Plan { address, per_second, ports, keep_alive: KEEP_ALIVE, limit: LIMIT }).unwrap()
+}
+
+fn load() -> Load {
+    load_from(ALL_PORTS)
 }
 
 /// A load at the highest rate that this host carries while nothing is done.
-fn load() -> Load {
+fn load_from(ports: u16) -> Load {
     let mut rate = std::env::var("TRAFFIC_RATE").ok().and_then(|rate| rate.parse().ok()).unwrap_or(RATE);
     loop {
-        let load = load_of(rate);
+        let load = load_of(rate, ports);
         pass(MARGIN);
         let report = load.so_far();
         let carries = report.failures() == 0 && report.new_connections.slowest < SLOW && report.not_sent == 0;
@@ -96,15 +103,24 @@ fn serving() -> Option<Scene> {
 #[test]
 fn ten_updates_fail_no_request() {
     let Some(scene) = serving() else { return };
-    let load = load();
-    let versions: Vec<String> = (0..UPDATES).map(|number| format!("update-{number}")).collect();
+    updates_fail_no_request(&scene, load(), UPDATES);
+}
+
+#[test]
+fn updates_fail_no_request_of_a_client_whose_ports_come_again_after_seconds() {
+    let Some(scene) = serving() else { return };
+    updates_fail_no_request(&scene, load_from(FEW_PORTS), UPDATES_OF_FEW);
+}
+
+fn updates_fail_no_request(scene: &Scene, load: Load, count: usize) {
+    let versions: Vec<String> = (0..count).map(|number| format!("update-{number}")).collect();
     for version in &versions {
         let digest = scene.push(version, "healthy");
         scene.settled(&digest, GOOD);
     }
-    let report = end(load, "ten updates");
+    let report = end(load, &format!("{count} updates"));
     let met: Vec<&str> = std::iter::once("one").chain(versions.iter().map(String::as_str)).collect();
-    none_failed(&scene, &report, &met);
+    none_failed(scene, &report, &met);
 }
 
 #[test]
