@@ -157,7 +157,9 @@ pub trait Engine: Send + Sync + 'static {
     /// Starts it; one that runs already is success.
     fn start(&self, container_id: &str) -> impl Future<Output = Result<(), EngineError>> + Send;
 
-    /// Stop signal, then SIGKILL after `timeout`; one that does not run is success.
+    /// Stop signal, then SIGKILL after `timeout`; one that does not run is success. Nothing is cut short when this is
+    /// dropped, and asking again within that time neither sends the signal again nor gives more time, as far as the
+    /// engine remembers.
     fn stop(
         &self,
         container_id: &str,

@@ -5,6 +5,7 @@
 use crate::rules::Rules;
 use node::fault::Hint;
 use std::future::Future;
+use std::net::Ipv4Addr;
 
 /// Why the firewall did not do it.
 #[derive(Debug, thiserror::Error)]
@@ -44,4 +45,7 @@ pub trait Firewall: Send + Sync + 'static {
     /// Connections of clients that are open to one of these TCP ports of the container whose first process is `pid`;
     /// `None` where that cannot be seen.
     fn connections(&self, pid: u32, ports: &[u16]) -> impl Future<Output = Option<u64>> + Send;
+
+    /// Makes the kernel forget connections to that container which are over. It must not be led to any more.
+    fn let_closed_go(&self, container: Ipv4Addr) -> impl Future<Output = ()> + Send;
 }

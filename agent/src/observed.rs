@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use node::config::settings::{Port, Protocol};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 /// Labels on our containers; what carries none of them is never touched.
 pub mod labels {
@@ -40,8 +40,6 @@ pub struct Container {
     pub created_at: Timestamp,
     /// On the node's bridge; `None` on the host's network or while it does not run.
     pub address: Option<IpAddr>,
-    /// The bridge's network as address and length of its prefix; `None` where `address` is.
-    pub network_prefix: Option<(Ipv4Addr, u8)>,
     /// Verdict of the image's HEALTHCHECK; `None` where it has none.
     pub image_health: Option<ImageHealth>,
     /// Its first process while it runs, as the host numbers it.

@@ -292,6 +292,9 @@ impl<E: Engine, R: Registry, G: Gates, F: Firewall> Reconciler<E, R, G, F> {
         // One write for the whole pass, and before any step that relies on it.
         self.save().await;
         for (name, wanted, action) in ready {
+            if let Action::Stop { container_id, .. } = action {
+                self.routing.forget_drained(&self.history.memory, &self.containers, container_id).await;
+            }
             self.work.begin(name, wanted.cloned(), action.clone());
         }
         decided_again

@@ -11,14 +11,14 @@
 mod scene;
 
 use harness::instance::INSTANCE_ADDRESS;
-use harness::load::{Load, Plan, Report};
+use harness::load::{ALL_PORTS, Load, Plan, Report};
 use harness::requirements::tried;
-use harness::stage::{REGISTRY, REPOSITORY, Stage};
 use harness::wait::wait_for;
 use scene::engine::Container;
 use scene::foreign::Foreign;
 use scene::steps::{Seen, Steps};
-use scene::{BLUE_GREEN, PATIENCE, RECREATE, Scene};
+use scene::web::{BLUE_GREEN, RECREATE, Web};
+use scene::{PATIENCE, Scene};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -39,26 +39,6 @@ impl Case {
     }
 }
 
-/// Quick in everything: what takes time here is the many updates.
-fn node_toml(stage: &Stage, update: &str) -> String {
-    let agent = stage.agent_section();
-    format!(
-        r#"{agent}
-[services.web]
-image = "{REGISTRY}/{REPOSITORY}:latest"
-ports = ["80:8000"]
-stop_timeout = "5s"
-health = {{ http = "/health", interval = "500ms", retries = 2, start_period = "500ms" }}
-
-[services.web.update]
-every = "1s"
-{update}
-min_healthy = "500ms"
-deadline = "20s"
-"#
-    )
-}
-
 /// A node whose steps are seen, with a foreign container and a client that asks all the time.
 struct Watched {
     steps: Steps,
@@ -71,7 +51,9 @@ struct Watched {
 fn watched(case: &Case) -> Option<Watched> {
     let mut scene = Scene::beside()?;
     scene.push("one", "healthy");
-    let node_toml = node_toml(&scene.stage, case.update);
+    // Quick in everything: what takes time here is the many updates.
+    let web = Web { update: case.update, asked_every: "500ms", min_healthy: "500ms", ..Web::default() };
+    let node_toml = web.node_toml(&scene.stage);
     let steps = Steps::boot(&mut scene, &node_toml);
     scene.serves("one");
     scene.settled(&scene.only().digest.unwrap(), &["current"]);
@@ -79,6 +61,7 @@ fn watched(case: &Case) -> Option<Watched> {
     let plan = Plan {
         address: format!("{INSTANCE_ADDRESS}:80").parse().unwrap(),
         per_second: QUESTIONS_PER_SECOND,
+        ports: ALL_PORTS,
         keep_alive: 0,
         limit: Duration::from_secs(1200),
     };
@@ -175,8 +158,8 @@ fn complete(case: &Case, kills: &[String], report: &Report) {
     for name in kills {
         *met.entry(name).or_default() += 1;
     }
-    let engine = ["POST /containers/create", "POST /containers/ID/start", "POST /containers/ID/stop"];
-    let needed = engine.iter().chain(&["DELETE /containers/ID"]);
+    let engine = ["POST /containers/create", "POST /containers/ID/start", "POST /containers/ID/kill"];
+    let needed = engine.iter().chain(&["POST /containers/ID/wait", "DELETE /containers/ID"]);
     let mut needed: Vec<String> =
         needed.flat_map(|call| [format!("before {call}"), format!("after {call}")]).collect();
     needed.push("after the history was replaced".to_owned());

@@ -10,9 +10,10 @@ mod scene;
 use harness::images::{Image, Recipe};
 use harness::instance::Answer;
 use harness::requirements::tried;
-use harness::stage::{REGISTRY, REPOSITORY, Stage};
+use harness::stage::Stage;
 use harness::wait::wait_for;
 use scene::Scene;
+use scene::web::{BLUE_GREEN, Web};
 use std::time::Duration;
 
 /// For a version that passes its gate and is found out later: three ends, and the waits between its starts.
@@ -94,18 +95,8 @@ fn image(scene: &Scene, case: &Case) -> Image {
 }
 
 fn node_toml(stage: &Stage, tag: &str) -> String {
-    let agent = stage.agent_section();
-    format!(
-        r#"{agent}
-[services.web]
-image = "{REGISTRY}/{REPOSITORY}:{tag}"
-ports = ["80:8000"]
-stop_timeout = "5s"
-memory = "96m"
-health = {{ http = "/health", interval = "500ms", retries = 2, start_period = "500ms" }}
-update = {{ every = "1s", min_healthy = "2s", deadline = "20s", drain = "2s" }}
-"#
-    )
+    let (more, asked_every, min_healthy) = ("memory = \"96m\"", "500ms", "2s");
+    Web { tag, more, update: BLUE_GREEN, asked_every, min_healthy, ..Web::default() }.node_toml(stage)
 }
 
 /// A node that runs version `one` of `latest`.

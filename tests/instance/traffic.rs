@@ -11,11 +11,12 @@
 mod scene;
 
 use harness::instance::INSTANCE_ADDRESS;
-use harness::load::{Load, Plan, Report};
+use harness::load::{ALL_PORTS, Load, Plan, Report};
 use harness::requirements::tried;
 use harness::wait::wait_for;
 use scene::steps::Steps;
-use scene::{BLUE_GREEN, PATIENCE, RECREATE, Scene, node_toml_by, pass};
+use scene::web::{BLUE_GREEN, RECREATE, Web};
+use scene::{PATIENCE, Scene, pass};
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ use std::time::Duration;
 const RATE: u32 = 1000;
 const KEEP_ALIVE: usize = 4;
 const UPDATES: usize = 10;
+/// At the usual rate each comes again after eight seconds.
+const FEW_PORTS: u16 = 8000;
+const UPDATES_OF_FEW: usize = 8;
 /// A host that is this slow without any update cannot carry the rate.
 const SLOW: Duration = Duration::from_millis(900);
 /// Load before and after what is tested.
@@ -31,16 +35,20 @@ const LIMIT: Duration = Duration::from_secs(600);
 const GOOD: &[&str] = &["current"];
 const BAD: &[&str] = &["rolled_back", "quarantined"];
 
-fn load_of(per_second: u32) -> Load {
+fn load_of(per_second: u32, ports: u16) -> Load {
     let address = format!("{INSTANCE_ADDRESS}:80").parse().unwrap();
-    Load::start(Plan { address, per_second, keep_alive: KEEP_ALIVE, limit: LIMIT }).unwrap()
+    Load::start(Plan { address, per_second, ports, keep_alive: KEEP_ALIVE, limit: LIMIT }).unwrap()
+}
+
+fn load() -> Load {
+    load_from(ALL_PORTS)
 }
 
 /// A load at the highest rate that this host carries while nothing is done.
-fn load() -> Load {
+fn load_from(ports: u16) -> Load {
     let mut rate = std::env::var("TRAFFIC_RATE").ok().and_then(|rate| rate.parse().ok()).unwrap_or(RATE);
     loop {
-        let load = load_of(rate);
+        let load = load_of(rate, ports);
         pass(MARGIN);
         let report = load.so_far();
         let carries = report.failures() == 0 && report.new_connections.slowest < SLOW && report.not_sent == 0;
@@ -82,6 +90,10 @@ fn none_failed(scene: &Scene, report: &Report, versions: &[&str]) {
     assert!(report.cut.len() <= goings, "{goings} at most: {report}");
 }
 
+fn blue_green() -> Web<'static> {
+    Web { update: BLUE_GREEN, ..Web::default() }
+}
+
 fn serving() -> Option<Scene> {
     let scene = Scene::serving_by(BLUE_GREEN)?;
     scene.settled(&scene.only().digest.unwrap(), GOOD);
@@ -91,15 +103,24 @@ fn serving() -> Option<Scene> {
 #[test]
 fn ten_updates_fail_no_request() {
     let Some(scene) = serving() else { return };
-    let load = load();
-    let versions: Vec<String> = (0..UPDATES).map(|number| format!("update-{number}")).collect();
+    updates_fail_no_request(&scene, load(), UPDATES);
+}
+
+#[test]
+fn updates_fail_no_request_of_a_client_whose_ports_come_again_after_seconds() {
+    let Some(scene) = serving() else { return };
+    updates_fail_no_request(&scene, load_from(FEW_PORTS), UPDATES_OF_FEW);
+}
+
+fn updates_fail_no_request(scene: &Scene, load: Load, count: usize) {
+    let versions: Vec<String> = (0..count).map(|number| format!("update-{number}")).collect();
     for version in &versions {
         let digest = scene.push(version, "healthy");
         scene.settled(&digest, GOOD);
     }
-    let report = end(load, "ten updates");
+    let report = end(load, &format!("{count} updates"));
     let met: Vec<&str> = std::iter::once("one").chain(versions.iter().map(String::as_str)).collect();
-    none_failed(&scene, &report, &met);
+    none_failed(scene, &report, &met);
 }
 
 #[test]
@@ -138,7 +159,7 @@ fn good_in(root: &Path) -> Option<String> {
 fn an_agent_that_is_killed_in_the_middle_of_the_switch_fails_no_request() {
     let Some(mut scene) = Scene::set() else { return };
     scene.push("one", "healthy");
-    let node_toml = node_toml_by(&scene.stage, BLUE_GREEN, "", "");
+    let node_toml = blue_green().node_toml(&scene.stage);
     let steps = Steps::boot(&mut scene, &node_toml);
     scene.serves("one");
     scene.settled(&scene.only().digest.unwrap(), GOOD);
@@ -165,7 +186,7 @@ fn an_engine_that_is_restarted_and_leaves_its_containers_alone_fails_no_request(
     let Some(mut scene) = Scene::set() else { return };
     scene.stage.description().live_restore = true;
     scene.push("one", "healthy");
-    let node_toml = node_toml_by(&scene.stage, BLUE_GREEN, "", "");
+    let node_toml = blue_green().node_toml(&scene.stage);
     scene.boot(&node_toml);
     scene.serves("one");
     scene.settled(&scene.only().digest.unwrap(), GOOD);
@@ -187,7 +208,7 @@ fn the_first_change_from_recreate_to_blue_green_fails_no_request() {
     scene.settled(&scene.only().digest.unwrap(), GOOD);
     let old = scene.only();
     let load = load();
-    let answer = scene.stage.bootstrap("run", &node_toml_by(&scene.stage, BLUE_GREEN, "", ""));
+    let answer = scene.stage.bootstrap("run", &blue_green().node_toml(&scene.stage));
     assert_eq!(answer.code(), 0, "{answer}");
     let replaced = wait_for("the container to be replaced", PATIENCE, || {
         let now = scene.only_or_none().ok_or_else(|| scene.story())?;

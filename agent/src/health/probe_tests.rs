@@ -163,7 +163,6 @@ fn where_a_container_is_asked() {
         created_at: at("2026-01-01T00:00:00Z"),
         address: Some(IpAddr::from([172, 18, 0, 2])),
         image_health: None,
-        network_prefix: None,
         pid: None,
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),

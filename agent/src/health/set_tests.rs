@@ -43,7 +43,6 @@ fn container(id: &str, started_at: Timestamp) -> Container {
         created_at: EPOCH,
         address: None,
         image_health: None,
-        network_prefix: None,
         pid: None,
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),

@@ -17,6 +17,7 @@ use node::fault::{Hint, one_line, with_hint};
 use node::problem::Problem;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -149,6 +150,15 @@ impl<F: Firewall> Routing<F> {
             }
         }
         counted
+    }
+
+    /// What the kernel remembers of a container that has drained, before the engine lets go of it in its own way.
+    pub(super) async fn forget_drained(&self, memory: &Memory, containers: &[Container], id: &str) {
+        let drained = containers.iter().find(|it| it.id == id && drains(memory, it));
+        let Some(IpAddr::V4(address)) = drained.and_then(|container| container.address) else { return };
+        if tokio::time::timeout(COUNT_LIMIT, self.firewall.let_closed_go(address)).await.is_err() {
+            tracing::debug!("what is remembered of {id} is not forgotten yet");
+        }
     }
 }
 

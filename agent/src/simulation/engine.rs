@@ -230,6 +230,12 @@ impl Firewall for Simulated {
         let found = world.containers.iter().find(|container| container.pid == Some(pid))?;
         Some(world.clients.get(&found.id).copied().unwrap_or(0))
     }
+
+    async fn let_closed_go(&self, container: Ipv4Addr) {
+        let mut world = self.world();
+        let story = format!("{} forget connections to {container} that are over", world.now);
+        world.story.push(story);
+    }
 }
 
 fn firewall_error(operation: &str) -> FirewallError {

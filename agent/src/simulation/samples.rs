@@ -113,7 +113,6 @@ pub(crate) fn container(
         created_at: at(0),
         address: None,
         image_health: None,
-        network_prefix: None,
         pid: None,
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),

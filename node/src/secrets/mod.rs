@@ -2,6 +2,7 @@
 
 mod contents;
 mod store;
+mod versions;
 
 pub use contents::{Contents, ContentsError};
 pub use store::{Store, StoreError, is_tmpfs};

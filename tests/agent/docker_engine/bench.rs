@@ -67,6 +67,13 @@ impl Bench {
         digest.map(str::to_owned).ok_or_else(|| io::Error::other(format!("no digest in: {pushed}")))
     }
 
+    /// Makes an image on that of [`Bench::spec`], for what an import takes no instruction. Its name is its id.
+    pub(crate) fn derive(&self, instructions: &[&str]) -> io::Result<String> {
+        let base = self.spec("base", 1, &[]).settings.image.pinned(&self.digest);
+        let recipe = format!("FROM {base}\n{}\n", instructions.join("\n"));
+        self.daemon.docker(&["build", "--quiet", "-"], recipe.as_bytes())
+    }
+
     pub(crate) fn spec(&self, service: &str, generation: u64, command: &[&str]) -> ContainerSpec {
         ContainerSpec {
             service: service.to_owned(),

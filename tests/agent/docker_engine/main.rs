@@ -12,6 +12,7 @@ mod containers;
 mod gates;
 mod images;
 mod looks;
+mod stops;
 mod wire;
 
 use bench::Bench;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let situations = images::SITUATIONS.iter().chain(containers::SITUATIONS).chain(gates::SITUATIONS);
     let situations = situations
         .chain(looks::SITUATIONS)
+        .chain(stops::SITUATIONS)
         .chain(broken::SITUATIONS)
         .filter(|(name, _)| name.contains(&wanted));
     let situations: Vec<&Situation> = situations.collect();

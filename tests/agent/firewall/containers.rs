@@ -10,7 +10,7 @@ use agent::rules::{HostPort, Rules, Target};
 use node::config::settings::Protocol;
 use std::fs;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -23,11 +23,13 @@ pub(crate) const UDP: u16 = 53;
 /// A container, and what answers in it.
 pub(crate) struct Running {
     pub(crate) observed: Container,
+    /// The network of the bridge that it is on, as address and length of its prefix.
+    pub(crate) bridge: (Ipv4Addr, u8),
     _server: Server,
 }
 
 impl Running {
-    pub(crate) fn address(&self) -> std::net::Ipv4Addr {
+    pub(crate) fn address(&self) -> Ipv4Addr {
         match self.observed.address {
             Some(IpAddr::V4(address)) => address,
             other => panic!("{} has the address {other:?}", self.observed.name),
@@ -53,7 +55,7 @@ impl Running {
         };
         Rules {
             routes: self.observed.routed_ports.iter().map(route).collect(),
-            bridges: self.observed.network_prefix.into_iter().collect(),
+            bridges: [self.bridge].into(),
             ..Rules::default()
         }
     }
@@ -88,9 +90,11 @@ impl Scene {
     pub(crate) fn look(&self, name: &str) -> Running {
         let containers = self.runtime.block_on(self.engine().docker.containers()).expect("a list");
         let observed = containers.into_iter().find(|it| it.name == name).expect("it is listed");
+        let bridges = self.runtime.block_on(self.engine().docker.bridges()).expect("asked");
+        let bridge = bridges.into_iter().next().expect("the container's");
         let network = PathBuf::from(format!("/proc/{}/ns/net", observed.pid.expect("it runs")));
         let server = serve(network, name, INSIDE).expect("a server in the container's network");
-        Running { observed, _server: server }
+        Running { observed, bridge, _server: server }
     }
 }
 

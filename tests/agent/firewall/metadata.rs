@@ -54,7 +54,7 @@ fn metadata_over_ipv6_is_for_no_container(scene: &mut Scene) {
     let bridge =
         output(scene.network.instance.command("ip").args(["-o", "-4", "route", "show", "proto", "kernel"]));
     let bridge = bridge.expect("routes");
-    let (network, _) = container.observed.network_prefix.expect("on the bridge");
+    let (network, _) = container.bridge;
     let line = bridge.lines().find(|line| line.starts_with(&network.to_string())).expect("its route");
     let bridge = line.split_whitespace().skip_while(|word| *word != "dev").nth(1).expect("its interface");
     let run = |command: &mut std::process::Command| drop(output(command).expect("it does"));
@@ -92,7 +92,7 @@ fn metadata_over_ipv6_is_for_no_container(scene: &mut Scene) {
 fn bridge(scene: &Scene, container: &Running) -> String {
     let mut ip = scene.network.instance.command("ip");
     let routes = output(ip.args(["-o", "-4", "route", "show", "proto", "kernel"])).expect("routes");
-    let (network, _) = container.observed.network_prefix.expect("on the bridge");
+    let (network, _) = container.bridge;
     let line = routes.lines().find(|line| line.starts_with(&network.to_string())).expect("its route");
     line.split_whitespace().skip_while(|word| *word != "dev").nth(1).expect("its interface").to_owned()
 }
@@ -106,12 +106,11 @@ fn loopback_of_the_host_is_not_for_containers(scene: &mut Scene) {
         let mut cat = scene.network.instance.command("cat");
         output(cat.arg(&setting)).expect("a setting").trim() == "1"
     };
-    let gateway =
-        container.observed.network_prefix.map(|(network, _)| Ipv4Addr::from(u32::from(network) + 1));
+    let gateway = Ipv4Addr::from(u32::from(container.bridge.0) + 1);
     let inside = format!(
         "ip route del local 127.0.0.0/8 dev lo table local && ip route del local 127.0.0.1 dev lo table local && \
          ip route add 127.0.0.1/32 via {}",
-        gateway.expect("on the bridge")
+        gateway
     );
     let network = format!("--net={}", container.network().display());
     let mut nsenter = scene.network.cloud.command("nsenter");

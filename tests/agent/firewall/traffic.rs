@@ -7,7 +7,7 @@ use crate::scene::{INSTANCE_IPV6, PLENTY, Scene};
 use agent::firewall::Firewall;
 use agent::rules::Rules;
 use harness::netns::INSTANCE_ADDRESS;
-use harness::requirements::tried;
+use harness::requirements::{skipped, tried};
 use harness::wait::wait_for;
 use node::config::settings::Protocol;
 use std::io::ErrorKind;
@@ -20,6 +20,7 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("a_port_is_reached_from_everywhere", a_port_is_reached_from_everywhere),
     ("no_new_connection_fails_while_its_target_is_switched", no_new_connection_fails),
     ("an_open_connection_stays_with_the_old_container", an_open_connection_stays),
+    ("what_is_over_is_forgotten_when_its_container_goes", what_is_over_is_forgotten),
     ("a_flow_of_udp_moves_on_after_a_switch", a_flow_of_udp_moves_on),
     ("a_flow_of_udp_from_before_there_was_a_route_is_led", a_flow_from_before_is_led),
     ("a_proxy_of_the_engine_is_reached_only_by_its_port_of_the_host", a_proxy_is_not_reached_directly),
@@ -58,7 +59,7 @@ fn a_port_is_reached_from_everywhere(scene: &mut Scene) {
 
 /// The host's address on the bridge.
 fn who_is_gateway(target: &Running) -> Ipv4Addr {
-    let (network, _) = target.observed.network_prefix.expect("on the bridge");
+    let (network, _) = target.bridge;
     Ipv4Addr::from(u32::from(network) + 1)
 }
 
@@ -135,6 +136,42 @@ fn an_open_connection_stays(scene: &mut Scene) {
         .expect("nobody is connected any more");
         scene.replace(&old.rules());
     }
+}
+
+/// How many connections to the container the kernel remembers in that state.
+fn remembered(container: &Running, state: &str) -> std::io::Result<usize> {
+    let answers = format!(" src={} dst=", container.address());
+    let all = std::fs::read_to_string("/proc/thread-self/net/nf_conntrack")?;
+    let of_it = |line: &&str| line.contains(&answers) && line.contains(state) && line.contains(" tcp ");
+    Ok(all.lines().filter(of_it).count())
+}
+
+fn what_is_over_is_forgotten(scene: &mut Scene) {
+    let (old, new) = (scene.routed("old"), scene.routed("new"));
+    if let Err(error) = remembered(&old, "") {
+        return skipped(&format!("the kernel does not list what it remembers: {error}"));
+    }
+    let to = SocketAddr::from((INSTANCE_ADDRESS, TCP));
+    let over = |container: &Running, count: usize| {
+        wait_for("connections that are over", PLENTY, || match remembered(container, "TIME_WAIT") {
+            Ok(found) if found == count => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .expect("as many as there were");
+    };
+    scene.replace(&old.rules());
+    let (mut connection, _) = Connection::open(outside(scene), to, PLENTY).expect("a connection");
+    for _ in 0..3 {
+        assert_eq!(who(outside(scene), to).expect("an answer"), "old");
+    }
+    scene.replace(&new.rules());
+    assert_eq!(who(outside(scene), to).expect("an answer"), "new");
+    over(&old, 3);
+    over(&new, 1);
+    scene.runtime.block_on(scene.firewall.let_closed_go(old.address()));
+    let now = |container, state| remembered(container, state).expect("a list");
+    assert_eq!((now(&old, "TIME_WAIT"), now(&old, "ESTABLISHED"), now(&new, "TIME_WAIT")), (0, 1, 1));
+    assert_eq!(connection.say("still there?").expect("an answer"), "old still there?");
 }
 
 fn a_flow_of_udp_moves_on(scene: &mut Scene) {

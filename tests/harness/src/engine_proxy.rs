@@ -153,8 +153,9 @@ fn changing(method: &str, target: &str) -> Option<String> {
     let path = target.split('?').next().unwrap_or_default();
     let is_version = |part: &&str| part.starts_with('v') && part.contains('.');
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && !is_version(part)).collect();
-    // Running a command inside a container, and waiting for its end, is looking: health checks do it.
-    let looks = parts.first() == Some(&"exec") || matches!(parts.last(), Some(&("exec" | "wait")));
+    // Running a command inside a container is looking: health checks do it. Waiting for the end of a container is a part
+    // of stopping it.
+    let looks = parts.first() == Some(&"exec") || parts.last() == Some(&"exec");
     if looks {
         return None;
     }
@@ -178,6 +179,8 @@ mod tests {
         assert_eq!(start.as_deref(), Some("POST /containers/ID/start"));
         let create = named("POST", "/containers/create?name=web-1");
         assert_eq!(create.as_deref(), Some("POST /containers/create"));
+        let wait = named("POST", &format!("/v1.41/containers/{id}/wait?condition=not-running"));
+        assert_eq!(wait.as_deref(), Some("POST /containers/ID/wait"));
         assert_eq!(named("GET", "/v1.41/containers/json"), None);
         assert_eq!(named("POST", &format!("/v1.41/containers/{id}/exec")), None);
         assert_eq!(named("POST", &format!("/v1.41/exec/{id}/start")), None);

@@ -8,10 +8,11 @@ pub(crate) mod engine;
 pub(crate) mod foreign;
 pub(crate) mod rules;
 pub(crate) mod steps;
+pub(crate) mod web;
 
 use engine::{Container, Engine};
 use harness::requirements::{is_root, skipped};
-use harness::stage::{REGISTRY, REPOSITORY, Stage};
+use harness::stage::Stage;
 use harness::wait::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -20,6 +21,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use web::{RECREATE, Web};
 
 /// For what takes seconds on an idle machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,45 +37,9 @@ pub(crate) struct Scene {
     _turn: Option<MutexGuard<'static, ()>>,
 }
 
-/// The old container stops, the new one starts.
-pub(crate) const RECREATE: &str = "strategy = \"recreate\"";
-/// What a service with ports and a health check has by itself; connections that are kept are cut after 2 s.
-pub(crate) const BLUE_GREEN: &str = "drain = \"2s\"";
-
 /// The service of the scene, moved by stopping the old container first; `more` is added to its section.
 pub(crate) fn node_toml(stage: &Stage, more: &str, sections: &str) -> String {
-    node_toml_by(stage, RECREATE, more, sections)
-}
-
-/// The same with `update` in the section that says how it is moved.
-pub(crate) fn node_toml_by(stage: &Stage, update: &str, more: &str, sections: &str) -> String {
-    let agent = stage.agent_section();
-    format!(
-        r#"{agent}
-[services.web]
-image = "{REGISTRY}/{REPOSITORY}:latest"
-ports = ["80:8000"]
-stop_timeout = "5s"
-{more}
-
-[services.web.health]
-http = "/health"
-interval = "1s"
-retries = 2
-start_period = "1s"
-
-[services.web.update]
-every = "1s"
-{update}
-min_healthy = "1s"
-deadline = "20s"
-
-[logs]
-group = "/suite/${{node.name}}"
-
-{sections}
-"#
-    )
+    Web { more, sections, ..Web::default() }.node_toml(stage)
 }
 
 impl Scene {
@@ -106,7 +72,7 @@ impl Scene {
     pub(crate) fn serving_by(update: &str) -> Option<Scene> {
         let mut scene = Scene::set()?;
         scene.push("one", "healthy");
-        let node_toml = node_toml_by(&scene.stage, update, "", "");
+        let node_toml = Web { update, ..Web::default() }.node_toml(&scene.stage);
         scene.boot(&node_toml);
         scene.serves("one");
         Some(scene)

@@ -9,7 +9,7 @@ use crate::engine::{ContainerSpec, Engine as _, EngineError};
 use crate::observed::{Container, ContainerState, ImageHealth, ProxyPort, labels};
 use bollard::models::{
     ContainerInspectResponse, ContainerState as EngineState, ContainerStateStatusEnum as Status,
-    EndpointSettings, HealthStatusEnum, Ipam, IpamConfig, NetworkCreateRequest, NetworkSettings, PortBinding,
+    HealthStatusEnum, Ipam, IpamConfig, NetworkCreateRequest, NetworkSettings, PortBinding,
 };
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use jiff::Timestamp;
@@ -164,7 +164,6 @@ pub(super) fn observed(found: ContainerInspectResponse) -> Result<Container, Unr
         created_at,
         ipv6_ports: ipv6_ports(&network),
         address: address(&network),
-        network_prefix: network_prefix(&network),
         image_health: image_health(&state),
         // 0 while it does not run.
         pid: state.pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0),
@@ -209,19 +208,9 @@ fn image_health(state: &EngineState) -> Option<ImageHealth> {
     }
 }
 
-fn endpoint(settings: &NetworkSettings) -> Option<&EndpointSettings> {
-    settings.networks.as_ref()?.get(NODE_NETWORK)
-}
-
 fn address(settings: &NetworkSettings) -> Option<IpAddr> {
     // Empty while the container does not run.
-    endpoint(settings)?.ip_address.as_deref()?.parse().ok()
-}
-
-fn network_prefix(settings: &NetworkSettings) -> Option<(Ipv4Addr, u8)> {
-    let address: Ipv4Addr = endpoint(settings)?.ip_address.as_deref()?.parse().ok()?;
-    let length = u8::try_from(endpoint(settings)?.ip_prefix_len?).ok().filter(|length| *length <= 32)?;
-    Some(network_of(address, length))
+    settings.networks.as_ref()?.get(NODE_NETWORK)?.ip_address.as_deref()?.parse().ok()
 }
 
 fn network_of(address: Ipv4Addr, length: u8) -> (Ipv4Addr, u8) {

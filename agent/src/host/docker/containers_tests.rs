@@ -48,7 +48,6 @@ fn running() -> Container {
         created_at: at("2026-01-01T00:00:00.123456789Z"),
         address: Some(IpAddr::from([172, 18, 0, 2])),
         image_health: None,
-        network_prefix: Some(([172, 18, 0, 0].into(), 16)),
         pid: Some(4711),
         routed_ports: Vec::new(),
         ipv6_ports: Vec::new(),
@@ -64,7 +63,7 @@ fn a_running_container() {
 fn on_the_hosts_network_it_has_no_address() {
     let mut document = document(json!({}));
     document.network_settings = serde_json::from_value(json!({"Networks": {"host": {"IPAddress": ""}}})).ok();
-    assert_eq!(observed(document), Ok(Container { address: None, network_prefix: None, ..running() }));
+    assert_eq!(observed(document), Ok(Container { address: None, ..running() }));
 }
 
 #[test]
@@ -111,13 +110,7 @@ fn while_it_does_not_run_it_has_neither_process_nor_address() {
         "State": {"Status": "created", "Pid": 0, "StartedAt": "0001-01-01T00:00:00Z"},
         "NetworkSettings": {"Ports": {}, "Networks": {"node-agent": {"IPAddress": "", "IPPrefixLen": 0}}}
     }));
-    let expected = Container {
-        state: ContainerState::Created,
-        pid: None,
-        address: None,
-        network_prefix: None,
-        ..running()
-    };
+    let expected = Container { state: ContainerState::Created, pid: None, address: None, ..running() };
     assert_eq!(observed(found), Ok(expected));
 }
 

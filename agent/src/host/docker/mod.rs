@@ -16,6 +16,7 @@ mod logs;
 mod look;
 mod pull;
 mod refusal;
+mod stop;
 mod store;
 mod tail;
 mod transport;
@@ -24,7 +25,7 @@ use crate::bell::Bell;
 use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, LocalImage, PullProgress};
 use crate::observed::{Container, Disk};
 use crate::registry::Login;
-use bollard::query_parameters::{RemoveContainerOptionsBuilder, StopContainerOptionsBuilder};
+use bollard::query_parameters::RemoveContainerOptionsBuilder;
 use inspections::Inspections;
 use node::config::settings::ImageReference;
 use refusal::{NoAnswer, Refusal};
@@ -48,8 +49,6 @@ const REMOVE_DEADLINE: Duration = Duration::from_secs(30);
 /// Steps at the same time that make, start or remove containers: measured, more are no faster, and would wait for each
 /// other until their deadlines pass.
 const MADE_AT_ONCE: usize = 8;
-/// What the engine needs beyond the time that it gives the container to stop.
-const STOP_GRACE: Duration = Duration::from_secs(10);
 /// The library insists on a limit of its own; ours are always shorter, but for pulls and events, which have none.
 const LIBRARY_TIMEOUT_SECONDS: u64 = 365 * 24 * 3600;
 
@@ -205,15 +204,7 @@ impl Engine for Docker {
     }
 
     async fn stop(&self, container_id: &str, timeout: Duration) -> Result<(), EngineError> {
-        let seconds = i32::try_from(timeout.as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
-        let options = StopContainerOptionsBuilder::default().t(seconds).build();
-        let deadline = timeout.saturating_add(STOP_GRACE);
-        match self.ask(deadline, self.client.stop_container(container_id, Some(options))).await {
-            Err(refusal) if refusal.status() != Some(404) => {
-                Err(self.refused(&format!("stop container {}", self.called(container_id)), refusal))
-            }
-            _ => Ok(()),
-        }
+        self.stop_container(container_id, timeout).await
     }
 
     async fn remove(&self, container_id: &str) -> Result<(), EngineError> {

@@ -10,26 +10,28 @@ use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 /// What follows the head of an answer.
-enum Then {
+pub(super) enum Then {
     /// The end of the connection.
     End,
     /// Nothing, until the client leaves.
     Silence,
 }
 
-type Script = VecDeque<(&'static str, String, Then)>;
+/// How a request begins, and its answer.
+pub(super) type Step = (&'static str, String, Then);
+type Script = VecDeque<Step>;
 
 /// An engine that expects these requests, in this order, whatever connection they come on.
-struct ScriptedEngine {
-    docker: Docker,
+pub(super) struct ScriptedEngine {
+    pub(super) docker: Docker,
     script: Arc<Mutex<Script>>,
     /// Told when the client leaves an answer that is not complete.
-    left: Arc<Notify>,
+    pub(super) left: Arc<Notify>,
     _directory: tempfile::TempDir,
     _serving: AbortOnDropHandle<()>,
 }
 
-fn engine(script: impl IntoIterator<Item = (&'static str, String, Then)>) -> ScriptedEngine {
+pub(super) fn engine(script: impl IntoIterator<Item = Step>) -> ScriptedEngine {
     let directory = tempfile::tempdir().expect("a folder");
     let socket = directory.path().join("s");
     let listener = UnixListener::bind(&socket).expect("a socket");
@@ -41,7 +43,7 @@ fn engine(script: impl IntoIterator<Item = (&'static str, String, Then)>) -> Scr
 }
 
 impl ScriptedEngine {
-    fn assert_all_was_asked(&self) {
+    pub(super) fn assert_all_was_asked(&self) {
         let left: Vec<&str> = self.script.lock().expect("no panic").iter().map(|step| step.0).collect();
         assert_eq!(left, [""; 0], "these requests never came");
     }
@@ -72,16 +74,16 @@ async fn read_head(stream: &mut UnixStream) -> String {
     String::from_utf8_lossy(&head).into_owned()
 }
 
-fn ok(body: &str) -> String {
+pub(super) fn ok(body: &str) -> String {
     format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{body}")
 }
 
-fn not_found(message: &str) -> String {
+pub(super) fn not_found(message: &str) -> String {
     format!("HTTP/1.1 404 Not Found\r\n\r\n{{\"message\":\"{message}\"}}")
 }
 
 /// The first request to any engine.
-fn ping(version: &str) -> (&'static str, String, Then) {
+pub(super) fn ping(version: &str) -> Step {
     ("GET /_ping ", format!("HTTP/1.1 200 OK\r\nApi-Version: {version}\r\n\r\nOK"), Then::End)
 }
 

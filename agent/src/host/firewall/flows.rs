@@ -2,14 +2,15 @@
 //!
 //! Rules of nat are asked for the first packet of a flow only. A client that goes on sending from one port, as one of
 //! syslog or statsd does, would be led to a stopped container for ever; so flows that lead elsewhere than the rules say
-//! are forgotten, and their next packet is a first one. Connections of TCP are left where they are: they drain.
+//! are forgotten, and their next packet is a first one. Connections of TCP are left where they are: they drain, and
+//! what remains of them is the business of `closed`.
 //!
 //! In: the rules before and now. Out: entries of connection tracking are gone, each by its own id, asked for by netlink
 //! (<linux/netfilter/nfnetlink_conntrack.h>). A flow that is not led by rules, to an address that is not of this host,
 //! is nobody's business of ours.
 
 use super::conversation::Conversation;
-use super::netlink::{self, Message};
+use super::netlink::{self, Message, NESTED};
 use crate::rules::{HostPort, Rules, Target};
 use nix::sys::socket::SockProtocol;
 use node::config::settings::Protocol;
@@ -18,28 +19,26 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 /// `NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_GET`, and `IPCTNL_MSG_CT_DELETE`.
-const GET: u16 = 0x101;
-const DELETE: u16 = 0x102;
+pub(super) const GET: u16 = 0x101;
+pub(super) const DELETE: u16 = 0x102;
 /// `CTA_TUPLE_ORIG`, `CTA_TUPLE_REPLY`, `CTA_ID`, `CTA_ZONE`.
-const ORIGINAL: u16 = 1;
-const REPLY: u16 = 2;
+pub(super) const ORIGINAL: u16 = 1;
+pub(super) const REPLY: u16 = 2;
 const ID: u16 = 12;
-const ZONE: u16 = 18;
+pub(super) const ZONE: u16 = 18;
 /// `CTA_TUPLE_IP` with `CTA_IP_V4_SRC`, `CTA_IP_V4_DST`, `CTA_IP_V6_SRC`, `CTA_IP_V6_DST`.
 const ADDRESSES: u16 = 1;
 /// `CTA_TUPLE_PROTO` with `CTA_PROTO_NUM`, `CTA_PROTO_SRC_PORT`, `CTA_PROTO_DST_PORT`.
 const PORTS: u16 = 2;
-/// `NLA_F_NESTED`
-const NESTED: u16 = 0x8000;
 /// `AF_UNSPEC`: of both families.
 const BOTH: u8 = 0;
 const IPPROTO_UDP: u8 = 17;
 
 /// One direction of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Direction {
-    source: (IpAddr, u16),
-    destination: (IpAddr, u16),
+pub(super) struct Direction {
+    pub(super) source: (IpAddr, u16),
+    pub(super) destination: (IpAddr, u16),
 }
 
 /// An entry of connection tracking for UDP.
@@ -116,14 +115,15 @@ fn flow(message: &Message) -> Option<Flow> {
     let key = [(ORIGINAL | NESTED, content(ORIGINAL)), (ID, content(ID)), (ZONE, content(ZONE))];
     let key = key.into_iter().filter_map(|(kind, content)| Some((kind, content?.to_vec())));
     Some(Flow {
-        sent: direction(content(ORIGINAL)?)?,
-        answered: direction(content(REPLY)?)?,
+        sent: direction(content(ORIGINAL)?, IPPROTO_UDP)?,
+        answered: direction(content(REPLY)?, IPPROTO_UDP)?,
         family: message.family()?,
         key: key.collect(),
     })
 }
 
-fn direction(tuple: &[u8]) -> Option<Direction> {
+/// `None` for another protocol, or what cannot be read.
+pub(super) fn direction(tuple: &[u8], protocol: u8) -> Option<Direction> {
     let part = netlink::attribute;
     let (addresses, ports) = (part(tuple, ADDRESSES)?, part(tuple, PORTS)?);
     let address = |v4, v6| {
@@ -132,10 +132,10 @@ fn direction(tuple: &[u8]) -> Option<Direction> {
         v4.map(IpAddr::V4).or(v6.map(IpAddr::V6))
     };
     let port = |kind| Some(u16::from_be_bytes(part(ports, kind)?.try_into().ok()?));
-    let udp = part(ports, 1)? == [IPPROTO_UDP];
-    udp.then_some(Direction { source: (address(1, 3)?, port(2)?), destination: (address(2, 4)?, port(3)?) })
+    let is_it = part(ports, 1)? == [protocol];
+    is_it.then_some(Direction { source: (address(1, 3)?, port(2)?), destination: (address(2, 4)?, port(3)?) })
 }
 
 #[cfg(test)]
 #[path = "flows_tests.rs"]
-mod tests;
+pub(super) mod tests;

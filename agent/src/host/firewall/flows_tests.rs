@@ -64,20 +64,21 @@ fn other_addresses_of_loopback_are_not_ours() {
     assert!(!is_ours(Ipv4Addr::new(192, 0, 2, 1).into()), "nobody has that one");
 }
 
+/// As it stands in a message.
+pub(in super::super) fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
+    netlink::request(0, 0, 0, &[], &[(kind, content)])[16..].to_vec()
+}
+
+/// One direction of an entry.
+pub(in super::super) fn tuple(protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16)) -> Vec<u8> {
+    let addresses = [attribute(1, &from.0), attribute(2, &to.0)].concat();
+    let ports =
+        [attribute(1, &[protocol]), attribute(2, &from.1.to_be_bytes()), attribute(3, &to.1.to_be_bytes())];
+    [attribute(ADDRESSES | NESTED, &addresses), attribute(PORTS | NESTED, &ports.concat())].concat()
+}
+
 #[test]
 fn an_entry_is_read_from_its_attributes() {
-    fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
-        netlink::request(0, 0, 0, &[], &[(kind, content)])[16..].to_vec()
-    }
-    let tuple = |protocol: u8, from: ([u8; 4], u16), to: ([u8; 4], u16)| {
-        let addresses = [attribute(1, &from.0), attribute(2, &to.0)].concat();
-        let ports = [
-            attribute(1, &[protocol]),
-            attribute(2, &from.1.to_be_bytes()),
-            attribute(3, &to.1.to_be_bytes()),
-        ];
-        [attribute(ADDRESSES | NESTED, &addresses), attribute(PORTS | NESTED, &ports.concat())].concat()
-    };
     let entry = |protocol| {
         let sent = tuple(protocol, ([198, 18, 0, 1], 4000), ([198, 18, 0, 2], 53));
         let answered = tuple(protocol, ([172, 18, 0, 2], 5353), ([198, 18, 0, 1], 4000));

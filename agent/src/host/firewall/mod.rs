@@ -7,7 +7,7 @@
 //! - **One transaction** changes the elements that differ, or, where the table is not as we made it, deletes it and makes
 //!   it anew. What stays is not touched, because a packet that is being looked at while a whole table goes may find it
 //!   empty. Who is connected stays connected: connection tracking remembers where each connection leads, and asks no rule
-//!   again. Only flows of UDP are let go ([`flows`]).
+//!   again. Only flows of UDP are let go ([`flows`]), and what is over when a container goes ([`closed`]).
 //! - **By the program `nft`**, not by messages of our own: it takes 4 ms to replace and 10 ms to list, its text is what a
 //!   person sees with `nft list table inet node-agent`, and expressions differ between kernels, which is its business.
 //!   What it does not offer without a process that runs for ever is hearing of changes: those come from the kernel
@@ -18,6 +18,7 @@
 //! Not its job: deciding who is led where; filtering for anybody but the instance metadata and the engine's own proxies.
 
 mod bridges;
+mod closed;
 mod connections;
 mod conversation;
 mod flows;
@@ -32,6 +33,7 @@ use crate::firewall::{Firewall, FirewallError};
 use crate::rules::Rules;
 use listing::Shape;
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use table::TABLE;
 use watch::Watch;
@@ -201,5 +203,17 @@ impl Firewall for Nftables {
     async fn connections(&self, pid: u32, ports: &[u16]) -> Option<u64> {
         let ports = ports.iter().copied().collect();
         tokio::task::spawn_blocking(move || connections::count(pid, &ports)).await.ok().flatten()
+    }
+
+    async fn let_closed_go(&self, container: Ipv4Addr) {
+        match tokio::task::spawn_blocking(move || closed::let_go(container)).await {
+            Ok(Ok(count)) => {
+                tracing::debug!("{count} connections to {container} that are over are forgotten")
+            }
+            Ok(Err(error)) => tracing::warn!(
+                "a client that takes a port again at once may meet remains of {container}: {error}"
+            ),
+            Err(_) => {}
+        }
     }
 }

@@ -15,6 +15,8 @@ pub(super) const DUMP: u16 = 0x300;
 /// `NLMSG_ERROR`, `NLMSG_DONE`.
 pub(super) const ERROR: u16 = 2;
 pub(super) const DONE: u16 = 3;
+/// `NLA_F_NESTED`
+pub(super) const NESTED: u16 = 0x8000;
 /// `NLA_TYPE_MASK`: the two highest bits are flags.
 const TYPE: u16 = 0x3fff;
 

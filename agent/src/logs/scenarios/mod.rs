@@ -96,7 +96,6 @@ impl Stage {
             created_at: BEGIN,
             address: None,
             image_health: None,
-            network_prefix: None,
             pid: None,
             routed_ports: Vec::new(),
             ipv6_ports: Vec::new(),

@@ -97,6 +97,11 @@ async fn an_old_container_drains_until_its_clients_are_gone_or_its_time_is_over(
         assert!(began.elapsed() < Duration::from_secs(longest), "{:?}\n{}", began.elapsed(), agent.story());
         agent.until_runs("api", TWO).await;
         check_no_gap(&agent);
+        let story = agent.node.world().story.clone();
+        let place = |words: &str| story.iter().position(|line| line.contains(words));
+        let (forgotten, stopped) = (place("forget connections"), place("stop api-1"));
+        assert!(forgotten.is_some() && forgotten < stopped, "{}", agent.story());
+        assert_eq!(agent.deeds("forget connections"), 1, "{}", agent.story());
     }
 }
 
@@ -121,6 +126,7 @@ async fn a_bad_image_never_has_the_port_and_the_old_container_is_never_touched()
         check_no_gap(&agent);
         tokio::time::sleep(PATIENCE).await;
         assert!(agent.deeds("start api-2") <= 1, "tried once\n{}", agent.story());
+        assert_eq!(agent.deeds("forget connections"), 0, "nobody was ever led to it\n{}", agent.story());
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -13,6 +13,8 @@ use tokio::net::{TcpSocket, TcpStream};
 const OK: u16 = 200;
 /// Below are those of services.
 const FIRST_PORT: u16 = 1024;
+/// From there to the last.
+pub const ALL_PORTS: u16 = u16::MAX - FIRST_PORT + 1;
 /// The sample application's answers are far below this.
 const ANSWER_LIMIT: usize = 64 * 1024;
 
@@ -51,11 +53,11 @@ pub struct Failure {
 /// The version of the application that answered, or how that failed and the story.
 pub(super) type Ended = Result<String, (Kind, String)>;
 
-/// A request on a connection of its own, within a deadline for all of it.
-pub(super) async fn alone(address: SocketAddr, deadline: Duration) -> Ended {
+/// A request on a connection of its own, from one of so many ports, within a deadline for all of it.
+pub(super) async fn alone(address: SocketAddr, ports: u16, deadline: Duration) -> Ended {
     let mut connected = None;
     let work = async {
-        let mut stream = from_next_port(address).await.map_err(|error| of_io(&error))?;
+        let mut stream = from_next_port(address, ports).await.map_err(|error| of_io(&error))?;
         connected = stream.local_addr().ok();
         ask(&mut stream, "close").await
     };
@@ -69,15 +71,12 @@ pub(super) async fn alone(address: SocketAddr, deadline: Duration) -> Ended {
     })
 }
 
-/// Connects from one port after the other, so that none comes again before the connection that had it is forgotten: a
-/// single client that takes ports by chance meets remains of its own connections, which thousands of clients do not.
-async fn from_next_port(address: SocketAddr) -> std::io::Result<TcpStream> {
-    static NEXT: AtomicU16 = AtomicU16::new(FIRST_PORT);
+/// Connects from one port after the other, so that each comes again as late as can be.
+async fn from_next_port(address: SocketAddr, ports: u16) -> std::io::Result<TcpStream> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        if port < FIRST_PORT {
-            continue;
-        }
+        let next = NEXT.fetch_add(1, Ordering::Relaxed) % u32::from(ports.max(1));
+        let port = FIRST_PORT.saturating_add(u16::try_from(next).unwrap_or(u16::MAX));
         let socket = TcpSocket::new_v4()?;
         match socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {}

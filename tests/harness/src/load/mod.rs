@@ -12,7 +12,7 @@ mod exchange;
 mod kept;
 mod report;
 
-pub use exchange::{Failure, Kind};
+pub use exchange::{ALL_PORTS, Failure, Kind};
 pub use report::{Report, Tally};
 
 use std::io;
@@ -36,6 +36,10 @@ pub struct Plan {
     pub address: SocketAddr,
     /// New connections each second.
     pub per_second: u32,
+    /// From how many ports new connections come, one after the other. With [`ALL_PORTS`] none comes again before the
+    /// connection that had it is forgotten, as with thousands of clients; with few each meets the remains of one that
+    /// it had seconds ago, as behind a NAT or a load balancer.
+    pub ports: u16,
     /// Clients that send a request every 50 ms on a connection that they keep.
     pub keep_alive: usize,
     /// It ends by itself after so long.
@@ -164,7 +168,7 @@ fn one_more(shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let begun = shared.started.elapsed();
-        let ended = exchange::alone(shared.plan.address, DEADLINE).await;
+        let ended = exchange::alone(shared.plan.address, shared.plan.ports, DEADLINE).await;
         let took = shared.started.elapsed().saturating_sub(begun);
         shared.report().new_connections.count(begun, took, ended);
         shared.open.fetch_sub(1, Ordering::Relaxed);

@@ -45,7 +45,8 @@ fn answering(text: &'static str) -> SocketAddr {
 }
 
 fn load(address: SocketAddr, per_second: u32, keep_alive: usize) -> Load {
-    Load::start(Plan { address, per_second, keep_alive, limit: Duration::from_secs(60) }).unwrap()
+    let limit = Duration::from_secs(60);
+    Load::start(Plan { address, per_second, ports: ALL_PORTS, keep_alive, limit }).unwrap()
 }
 
 /// The load, ended once so many requests of either kind have.
@@ -73,8 +74,13 @@ fn the_rate_is_kept_and_the_version_is_counted() {
 
 #[test]
 fn the_limit_ends_it() {
-    let plan =
-        Plan { address: answering(WHOLE), per_second: 100, keep_alive: 0, limit: Duration::from_millis(200) };
+    let plan = Plan {
+        address: answering(WHOLE),
+        per_second: 100,
+        ports: ALL_PORTS,
+        keep_alive: 0,
+        limit: Duration::from_millis(200),
+    };
     let load = Load::start(plan).unwrap();
     let ended = || if load.so_far().lasted.is_zero() { Err("it is on".to_owned()) } else { Ok(()) };
     wait_for("its end", Duration::from_secs(10), ended).unwrap();
