@@ -138,6 +138,8 @@ pub(crate) struct Agent {
     pub(crate) drain: CancellationToken,
     /// Volumes as bootstrap hands them over.
     pub(crate) volumes: watch::Receiver<Vec<handoff::Volume>>,
+    /// To the loop of the services.
+    pub(crate) services: mpsc::Sender<Command>,
     commands: mpsc::Receiver<Command>,
     model_commands: mpsc::Receiver<ModelCommand>,
     settings: watch::Sender<Option<Arc<Settings>>>,
@@ -167,6 +169,7 @@ impl Agent {
         let imds = imds::Client::new(&start.environment);
         let (heartbeat, stop, end) =
             (Heartbeat::default(), CancellationToken::new(), CancellationToken::new());
+        let services = commands.clone();
         let control = Control {
             board: board.clone(),
             commands,
@@ -190,6 +193,7 @@ impl Agent {
             drain: stop.child_token(),
             stop,
             volumes,
+            services,
             commands: received,
             model_commands,
             settings,

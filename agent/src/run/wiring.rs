@@ -6,8 +6,11 @@
 //!                                                         v           |   v
 //!                                                        updates -> candidates, asks
 //! ```
+//! The loop of the models stands beside that: [`models`].
 
 #![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
+
+mod models;
 
 use super::Agent;
 use crate::clock::Clock;
@@ -50,6 +53,8 @@ pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &F
         agent.docker.clone(),
         store.clone(),
     );
+    // Before the services can make the node ready.
+    models::start(agent, settings);
     services(agent, facts, desired, Arc::new(registries), store);
     if let Some(logs) = &settings.logs {
         shipping(agent, facts, logs.clone(), CloudWatchLogs::new(&cloud, logs.retention_days));
