@@ -81,8 +81,8 @@ pub fn same_model(one: &str, other: &str) -> bool {
 pub fn pull(seen: &ModelsSeen, name: Option<&str>, asked_at: Timestamp) -> Progress {
     seen.each(name, |shown| {
         let model = shown.model;
-        if shown.is_settled() && !model.pinned.as_ref().is_some_and(|pin| Some(pin) != model.digest.as_ref())
-        {
+        let digest = model.digest.as_ref();
+        if shown.is_settled() && model.pinned.as_ref().is_none_or(|pin| Some(pin) == digest) {
             return shown.in_place();
         }
         shown.stays_wrong(asked_at).unwrap_or_else(|| shown.pending())
