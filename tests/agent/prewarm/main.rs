@@ -54,30 +54,33 @@ fn ask(folder: &Path, digest: &str) -> Warmed {
 /// How many passed and failed.
 fn suite(wanted: &str) -> (usize, usize) {
     let mut outcomes = Vec::new();
-    if let Some(why) = SlowDisk::is_missing() {
-        skipped(&format!("prewarm from slow volumes: {why}"));
-    } else {
-        for (name, situation) in volume::SITUATIONS.iter().filter(|(name, _)| name.contains(wanted)) {
-            // The volume takes its thread into a mount namespace of its own.
-            outcomes.push(passes(name, || situation(&SlowDisk::with_layer(LAYER).expect("a volume"))));
-        }
+    let volume = volume::SITUATIONS.iter().filter(|(name, _)| name.contains(wanted)).collect::<Vec<_>>();
+    match SlowDisk::is_missing() {
+        Some(why) => skipped(&format!("prewarm from slow volumes: {why}")),
+        None if volume.is_empty() => {}
+        // The volume takes its thread into a mount namespace of its own.
+        None => outcomes.extend(on_a_thread(|| {
+            let disk = SlowDisk::with_layer(LAYER).expect("a volume");
+            volume.iter().map(|(name, situation)| passes(name, || situation(&disk))).collect()
+        })),
     }
     if scope::NAME.contains(wanted) {
         match scope::is_missing() {
             Some(why) => skipped(&format!("prewarm in a scope of systemd: {why}")),
-            None => outcomes.push(passes(scope::NAME, scope::situation)),
+            None => outcomes.extend(on_a_thread(|| vec![passes(scope::NAME, scope::situation)])),
         }
     }
     let passed = outcomes.iter().filter(|passed| **passed).count();
     (passed, outcomes.len() - passed)
 }
 
-fn passes(name: &str, situation: impl FnOnce() + Send) -> bool {
+fn on_a_thread(work: impl FnOnce() -> Vec<bool> + Send) -> Vec<bool> {
+    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| vec![false])
+}
+
+fn passes(name: &str, situation: impl FnOnce()) -> bool {
     let began = Instant::now();
-    let passed = std::thread::scope(|scope| {
-        let run = scope.spawn(|| catch_unwind(AssertUnwindSafe(situation)).is_ok());
-        run.join().unwrap_or(false)
-    });
+    let passed = catch_unwind(AssertUnwindSafe(situation)).is_ok();
     let word = if passed { "ok" } else { "FAILED" };
     println!("test {name} ... {word} ({:.1} s)", began.elapsed().as_secs_f32());
     passed

@@ -3,14 +3,17 @@
 use super::ask;
 use agent::host::model_files::ModelFolder;
 use agent::models::files::ModelFiles;
-use harness::bench::prewarm::{Race, Reading, is_in_memory, race};
+use harness::bench::prewarm::{Race, Reading, not_in_memory, race};
 use harness::requirements::tried;
 use harness::slow_disk::{Limit, SlowDisk};
 use harness::wait::wait_for;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-pub(super) const SITUATIONS: [(&str, fn(&SlowDisk)); 6] = [
+/// A name and what happens.
+type Situation = (&'static str, fn(&SlowDisk));
+
+pub(super) const SITUATIONS: [Situation; 6] = [
     ("as_fast_as_cat_where_bytes_are_limited", bytes_are_limited),
     ("as_fast_as_cat_where_requests_are_limited", requests_are_limited),
     ("the_rate_is_kept_within_a_tenth_over_any_two_seconds", the_rate_is_kept),
@@ -27,6 +30,16 @@ fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_node-agent"))
 }
 
+/// Whether all but little of the layer is in memory; asking brings it there.
+fn in_memory(disk: &SlowDisk) -> bool {
+    let missing = not_in_memory(disk).expect("it can be read");
+    assert!(
+        missing < disk.bytes() / 10 || missing > disk.bytes() / 10 * 9,
+        "neither all nor nothing: {missing}"
+    );
+    missing < disk.bytes() / 10
+}
+
 fn not_slower(disk: &SlowDisk, limit: Limit) {
     disk.limit(limit).expect("a limit");
     let Race { ours, cat } = race(disk, program()).expect("a race");
@@ -35,11 +48,11 @@ fn not_slower(disk: &SlowDisk, limit: Limit) {
 }
 
 fn bytes_are_limited(disk: &SlowDisk) {
-    not_slower(disk, Limit::Bytes(48 * MEBIBYTE));
+    not_slower(disk, Limit::Bytes(24 * MEBIBYTE));
 }
 
 fn requests_are_limited(disk: &SlowDisk) {
-    not_slower(disk, Limit::Requests(150));
+    not_slower(disk, Limit::Requests(75));
 }
 
 fn the_rate_is_kept(disk: &SlowDisk) {
@@ -79,19 +92,26 @@ fn the_rate_is_kept(disk: &SlowDisk) {
 
 fn it_is_in_memory(disk: &SlowDisk) {
     disk.limit(Limit::Bytes(400 * MEBIBYTE)).expect("a limit");
-    disk.cool().expect("cold");
-    let lines = Reading::start(disk, program(), None).and_then(Reading::end).expect("it reads");
-    assert_eq!(lines[0], "started", "{lines:?}");
-    let last = &lines[lines.len() - 1]["ended"];
-    assert_eq!(last["not_kept"], serde_json::Value::Null, "{lines:?}");
-    for (field, bytes) in
-        [("read_bytes", disk.bytes()), ("total_bytes", disk.bytes()), ("from_device_bytes", disk.bytes())]
-    {
-        assert_eq!(last["progress"][field], bytes, "{field}: {lines:?}");
+    // Another program of this host may push some of it out; not time after time.
+    let mut seen = Vec::new();
+    while seen.len() < 3 && !seen.contains(&0) {
+        disk.cool().expect("cold");
+        let lines = Reading::start(disk, program(), None).and_then(Reading::end).expect("it reads");
+        assert_eq!(lines[0], "started", "{lines:?}");
+        let last = &lines[lines.len() - 1]["ended"];
+        for field in ["read_bytes", "total_bytes", "from_device_bytes"] {
+            assert_eq!(last["progress"][field], disk.bytes(), "{field}: {lines:?}");
+        }
+        let lines = Reading::start(disk, program(), None).and_then(Reading::end).expect("it reads again");
+        let again = &lines[lines.len() - 1]["ended"]["progress"]["from_device_bytes"];
+        let missing = not_in_memory(disk).expect("it can be read");
+        if last["not_kept"].is_null() && *again == 0 {
+            seen.push(missing);
+        } else {
+            seen.push(disk.bytes());
+        }
     }
-    assert!(is_in_memory(disk).expect("it can be read"), "{lines:?}");
-    let lines = Reading::start(disk, program(), None).and_then(Reading::end).expect("it reads again");
-    assert_eq!(lines[lines.len() - 1]["ended"]["progress"]["from_device_bytes"], 0, "{lines:?}");
+    assert!(seen.contains(&0), "bytes that were not in memory, try by try: {seen:?}");
 }
 
 fn it_ends_with_its_agent(disk: &SlowDisk) {
@@ -123,11 +143,11 @@ fn nothing_is_kept(disk: &SlowDisk) {
     let (models, digest) = (disk.models(), disk.digest());
     let same = runtime.block_on(folder.verify(&models, digest, disk.bytes())).expect("it compares");
     assert!(same, "the layer is what its name says");
-    assert!(!is_in_memory(disk).expect("it can be read"), "comparing left nothing behind");
+    assert!(!in_memory(disk), "comparing left nothing behind");
     // That question brought it into memory: now it stays there.
     assert!(runtime.block_on(folder.verify(&models, digest, disk.bytes())).expect("it compares"));
-    assert!(is_in_memory(disk).expect("it can be read"), "comparing dropped what was in memory before");
-    let other = digest.replace(['0', '1', '2'], "f");
+    assert!(in_memory(disk), "comparing dropped what was in memory before");
+    let other = format!("sha256:{}", digest["sha256:".len()..].replace(['0', '1', '2'], "f"));
     std::fs::hard_link(disk.layer(), models.join("blobs").join(other.replacen(':', "-", 1))).expect("a link");
     for (digest, bytes) in [(digest, disk.bytes() - 1), (other.as_str(), disk.bytes())] {
         let same = runtime.block_on(folder.verify(&models, digest, bytes)).expect("it compares");
@@ -140,5 +160,5 @@ fn nothing_is_kept(disk: &SlowDisk) {
     let warmed = ask(&models, digest);
     assert!(warmed.kept.as_ref().is_err_and(|why| why.contains("systemd-run")), "{warmed:?}");
     assert_eq!(warmed.progress.from_device_bytes, disk.bytes(), "{warmed:?}");
-    assert!(!is_in_memory(disk).expect("it can be read"), "{warmed:?}");
+    assert!(!in_memory(disk), "{warmed:?}");
 }

@@ -1,5 +1,7 @@
 //! Comparing a layer with its name.
 
+#![expect(clippy::disallowed_methods, reason = "makes the files that are then looked at")]
+
 use super::super::tests::{Folder, digest_of};
 use super::*;
 use std::fs;

@@ -1,5 +1,7 @@
 //! What is seen in folders as the server makes them, and in those that somebody else had his hands in.
 
+#![expect(clippy::disallowed_methods, reason = "makes the files that are then looked at")]
+
 use super::super::tests::{Folder, digest_of, manifest_of};
 use super::*;
 use std::fs;

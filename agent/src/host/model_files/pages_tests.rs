@@ -1,5 +1,7 @@
 //! Pages of real files; on a file system that has none of its own (tmpfs) nothing can be dropped, so the target folder's.
 
+#![expect(clippy::single_range_in_vec_init, reason = "one stretch that is missing")]
+
 use super::*;
 use std::io::Write;
 use std::os::unix::fs::FileExt;

@@ -27,6 +27,20 @@ fn missing(layer: &Layer) -> u64 {
     missing.iter().map(|stretch| stretch.end - stretch.start).sum()
 }
 
+/// A host may page out what nobody touched for a while, by guesses that hit fresh pages too; not time after time.
+fn stays_in_memory(mut situation: impl FnMut() -> Vec<u64>, expected: &[u64]) {
+    const TRIES: usize = 5;
+    let mut seen = Vec::new();
+    while seen.len() < TRIES && seen.last().is_none_or(|seen| seen != expected) {
+        seen.push(situation());
+    }
+    assert_eq!(
+        seen.last().map(Vec::as_slice),
+        Some(expected),
+        "bytes that are missing, try by try: {seen:?}"
+    );
+}
+
 fn make_cold(layers: &[Layer]) {
     for layer in layers {
         let_go(&layer.file, &(0..layer.size)).unwrap();
@@ -54,37 +68,47 @@ fn every_byte_comes_once_in_the_order_of_the_layers() {
     assert_eq!((ended.progress.read_bytes, ended.progress.total_bytes), (bytes, bytes));
     assert_eq!(ended.progress.from_device_bytes, bytes);
     assert!(ended.progress.mebibytes_per_second > 0.0 && words > 0, "{ended:?}");
-    assert!(ended.not_kept.is_none() && layers.iter().all(|layer| missing(layer) == 0));
+    assert_eq!(ended.not_kept, None);
+    let again = || {
+        read(&layers, &wish, &mut |_| {}).unwrap();
+        layers.iter().map(missing).collect()
+    };
+    stays_in_memory(again, &[0; 5]);
 }
 
 #[test]
 fn what_may_not_stay_goes_and_what_was_there_before_does_not() {
     let layers = layers(&[4 << 20, 2 << 20]);
-    make_cold(&layers);
-    let mut before = vec![0; 1 << 20];
-    layers[0].file.read_exact_at(&mut before, 1 << 20).unwrap();
     let short = || Err("memory is short".to_owned());
     let wish = Wish { rate: None, may_stay: &short, stop: &AtomicBool::new(false) };
-    let ended = read(&layers, &wish, &mut |_| {}).unwrap();
-    assert_eq!(ended.not_kept.as_deref(), Some("memory is short"));
-    assert_eq!(ended.progress.from_device_bytes, 5 << 20, "{ended:?}");
-    assert_eq!([missing(&layers[0]), missing(&layers[1])], [3 << 20, 2 << 20]);
+    let situation = || {
+        make_cold(&layers);
+        let mut before = vec![0; 1 << 20];
+        layers[0].file.read_exact_at(&mut before, 1 << 20).unwrap();
+        let ended = read(&layers, &wish, &mut |_| {}).unwrap();
+        assert_eq!(ended.not_kept.as_deref(), Some("memory is short"));
+        vec![ended.progress.from_device_bytes, missing(&layers[0]), missing(&layers[1])]
+    };
+    stays_in_memory(situation, &[5 << 20, 3 << 20, 2 << 20]);
 }
 
 #[test]
 fn memory_that_gets_short_on_the_way_keeps_what_is_there_and_adds_nothing() {
     let layers = layers(&[usize::try_from(BETWEEN_LOOKS).unwrap(), 8 << 20]);
-    make_cold(&layers);
-    let looks = Mutex::new(0);
-    let may_stay = || {
-        let mut looks = looks.lock().unwrap();
-        *looks += 1;
-        if *looks == 1 { Ok(()) } else { Err(format!("short at look {looks}")) }
+    let situation = || {
+        make_cold(&layers);
+        let looks = Mutex::new(0);
+        let may_stay = || {
+            let mut looks = looks.lock().unwrap();
+            *looks += 1;
+            if *looks == 1 { Ok(()) } else { Err(format!("short at look {looks}")) }
+        };
+        let wish = Wish { rate: None, may_stay: &may_stay, stop: &AtomicBool::new(false) };
+        let ended = read(&layers, &wish, &mut |_| {}).unwrap();
+        assert_eq!(ended.not_kept.as_deref(), Some("short at look 2"), "and it is not asked again");
+        vec![missing(&layers[0]), missing(&layers[1])]
     };
-    let wish = Wish { rate: None, may_stay: &may_stay, stop: &AtomicBool::new(false) };
-    let ended = read(&layers, &wish, &mut |_| {}).unwrap();
-    assert_eq!(ended.not_kept.as_deref(), Some("short at look 2"), "and it is not asked again");
-    assert_eq!([missing(&layers[0]), missing(&layers[1])], [0, 8 << 20]);
+    stays_in_memory(situation, &[0, 8 << 20]);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Removing goes no further than the names that were meant.
 
+#![expect(clippy::disallowed_methods, reason = "makes the files that are then looked at")]
+
 use super::super::tests::{Folder, digest_of};
 use super::*;
 use std::fs;

@@ -1,5 +1,7 @@
 //! A models' folder as the server makes it, and the folder's own work under time-outs and dropped futures.
 
+#![expect(clippy::disallowed_methods, reason = "makes the files that are then looked at")]
+
 use super::*;
 use node::hexadecimal::hexadecimal;
 use sha2::{Digest, Sha256};
