@@ -12,6 +12,8 @@ mod report;
 #[cfg(test)]
 mod simulation;
 mod stages;
+#[cfg(test)]
+mod tests;
 mod view;
 mod wanted;
 mod whole;

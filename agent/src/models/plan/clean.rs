@@ -161,7 +161,9 @@ impl<'a> Cleaning<'a> {
     }
 
     fn partials(&self, age: Duration) -> Vec<String> {
-        let files = self.view.files().filter(|_| !self.uncertain);
+        // A server that pulls may be at another version than the one that it was asked for.
+        let quiet = self.view.observed.pulling.is_none() && !self.uncertain;
+        let files = self.view.files().filter(|_| quiet);
         let partials = files.map(|files| &files.partials).into_iter().flatten();
         let old = partials.filter(|(digest, partial)| {
             self.view.since(partial.modified_at) >= age.max(IN_WORK)

@@ -74,7 +74,7 @@ impl<'a> Stage<'a> {
 
     /// A version that serves until another takes its place, and is not judged any more.
     pub(super) fn leaving(view: &'a View<'a>, listed: &'a Listed<'a>, digest: &'a str) -> Self {
-        Stage { view, listed, digest, good: true, back: None, hold: None }
+        Stage { view, listed, digest, good: listed.is_good(digest), back: None, hold: None }
     }
 
     /// All that is left of its way.
@@ -83,6 +83,11 @@ impl<'a> Stage<'a> {
             return;
         }
         if !self.served(draft) {
+            let load = self.view.attempt_on(self.listed, StepKind::Load, self.digest);
+            if load.is_some_and(|load| load.failure.is_some()) {
+                // Its files may be why.
+                self.verified(draft, Urgency::Check);
+            }
             return;
         }
         let verified = self.back.is_some() || self.verified(draft, Urgency::Check);
@@ -297,6 +302,13 @@ impl<'a> Stage<'a> {
     fn failed(&self, kind: StepKind, word: &str, draft: &mut Draft) -> bool {
         let Some(attempt) = self.view.attempt_on(self.listed, kind, self.digest) else { return false };
         let Some(failure) = &attempt.failure else { return false };
+        let repaired = [StepKind::Pull, StepKind::Verify].into_iter().any(|kind| {
+            let since = self.view.attempt_on(self.listed, kind, self.digest);
+            since.is_some_and(|since| since.failure.is_none() && since.at > attempt.at)
+        });
+        if repaired {
+            return false;
+        }
         if self.back.is_some() && (failure.blames_version || attempt.failures >= TRIES) {
             self.bad(format!("{word}: {}", failure.message), draft);
             return true;

@@ -11,28 +11,31 @@ use crate::registry::RegistryError;
 use jiff::{SignedDuration, Timestamp};
 use node::config::settings::{self, ModelServer, Prewarm, Reclaim, Smoke};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Arguments;
 use std::time::Duration;
 
-pub(super) const RESERVE: u64 = 20;
+pub(in crate::models::plan) const RESERVE: u64 = 20;
 
 /// The agent and all around it.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) world: World,
-    pub(super) settings: settings::Models,
-    pub(super) durable: Durable,
-    pub(super) memory: Memory,
-    pub(super) knows_memory: bool,
-    pub(super) knows_files: bool,
-    pub(super) story: Vec<String>,
+pub(in crate::models::plan) struct Node {
+    pub(in crate::models::plan) world: World,
+    pub(in crate::models::plan) settings: settings::Models,
+    pub(in crate::models::plan) durable: Durable,
+    pub(in crate::models::plan) memory: Memory,
+    pub(in crate::models::plan) knows_memory: bool,
+    pub(in crate::models::plan) knows_files: bool,
+    pub(in crate::models::plan) story: Vec<String>,
+    /// The story is only told when it is asked for: it costs more than the rest.
+    pub(in crate::models::plan) tells: bool,
     /// Steps and pulls that were begun.
-    pub(super) begun: u32,
-    pub(super) loads: u32,
+    pub(in crate::models::plan) begun: u32,
+    pub(in crate::models::plan) loads: u32,
 }
 
 /// What a kill of the agent takes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Memory {
+pub(in crate::models::plan) struct Memory {
     lookups: BTreeMap<String, Lookup>,
     kinds: BTreeMap<String, Kind>,
     attempts: BTreeMap<(String, StepKind), Attempt>,
@@ -40,12 +43,14 @@ pub(super) struct Memory {
     damaged: BTreeSet<String>,
     vanished: BTreeMap<String, Timestamp>,
     loaded_before: BTreeSet<String>,
-    pub(super) pulling: Option<PullUnderWay>,
-    pub(super) step: Option<Step>,
+    pub(in crate::models::plan) pulling: Option<PullUnderWay>,
+    pub(in crate::models::plan) step: Option<Step>,
     step_since: Option<Timestamp>,
+    /// Layers that were wanted when the step began.
+    awaited: BTreeSet<String>,
 }
 
-pub(super) fn model(name: &str, keep_loaded: bool, smoke: bool) -> settings::Model {
+pub(in crate::models::plan) fn model(name: &str, keep_loaded: bool, smoke: bool) -> settings::Model {
     let ask = Smoke { prompt: "well?".to_owned(), expect: None, within: Duration::from_secs(60) };
     settings::Model {
         reference: reference(name),
@@ -57,7 +62,7 @@ pub(super) fn model(name: &str, keep_loaded: bool, smoke: bool) -> settings::Mod
 }
 
 impl Node {
-    pub(super) fn new() -> Node {
+    pub(in crate::models::plan) fn new() -> Node {
         let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let pull =
             [model(MODELS[0], true, false), model(MODELS[1], true, true), model(MODELS[2], false, true)];
@@ -98,24 +103,27 @@ impl Node {
             knows_memory: true,
             knows_files: true,
             story: Vec::new(),
+            tells: false,
             begun: 0,
             loads: 0,
         }
     }
 
-    pub(super) fn tell(&mut self, what: String) {
-        self.story.push(format!("{:.0} {what}", self.world.now));
+    pub(in crate::models::plan) fn tell(&mut self, what: Arguments<'_>) {
+        if self.tells {
+            self.story.push(format!("{:.0} {what}", self.world.now));
+        }
     }
 
-    pub(super) fn story(&self) -> String {
+    pub(in crate::models::plan) fn story(&self) -> String {
         format!("{}\nworld {:#?}\nrecords {:#?}", self.story.join("\n"), self.world, self.durable.models)
     }
 
-    pub(super) fn advance(&mut self, seconds: i64) {
+    pub(in crate::models::plan) fn advance(&mut self, seconds: i64) {
         self.world.now += SignedDuration::from_secs(seconds);
     }
 
-    pub(super) fn observed(&mut self) -> Observed {
+    pub(in crate::models::plan) fn observed(&mut self) -> Observed {
         let world = &self.world;
         let names: BTreeSet<String> = world.loaded.iter().map(|(name, _)| name.clone()).collect();
         for gone in self.memory.loaded_before.difference(&names) {
@@ -148,18 +156,19 @@ impl Node {
         }
     }
 
-    pub(super) fn plan(&mut self) -> Plan {
+    pub(in crate::models::plan) fn plan(&mut self) -> Plan {
         let observed = self.observed();
         plan(&self.settings, &Serving { wants_gpus: false }, &observed, &self.durable, self.world.now)
     }
 
     /// Plans, and begins what the plan says; a kill comes after so many boundaries.
-    pub(super) fn pass(&mut self, killed_after: Option<usize>) -> Plan {
+    pub(in crate::models::plan) fn pass(&mut self, killed_after: Option<usize>) -> Plan {
         let plan = self.plan();
+        let awaited = self.awaited();
         let mut left = killed_after;
         let mut killed = |node: &mut Node| match &mut left {
             Some(0) => {
-                node.tell("the agent is killed".to_owned());
+                node.tell(format_args!("the agent is killed"));
                 node.memory = Memory::default();
                 true
             }
@@ -174,7 +183,7 @@ impl Node {
                 return plan;
             }
             if !matches!(note, Note::Needed(_)) {
-                self.tell(format!("note {note:?}"));
+                self.tell(format_args!("note {note:?}"));
             }
             self.durable.note(note, self.world.now);
         }
@@ -190,7 +199,7 @@ impl Node {
             return plan;
         }
         if let Some(why) = &plan.drop_pull {
-            self.tell(format!("drops the pull: {why}"));
+            self.tell(format_args!("drops the pull: {why}"));
             assert!(self.memory.pulling.take().is_some(), "no pull to drop");
         }
         if let Some(Step { model, action: Action::Pull { digest, .. }, .. }) = &plan.pull {
@@ -204,23 +213,24 @@ impl Node {
                 let ours = name.full() != full(FOREIGN) || self.settings.reclaim == Reclaim::All;
                 assert!(ours, "deletes what is not ours\n{}", self.story());
             }
-            self.tell(format!("begins {:?}: {}", step.action, step.reason));
+            self.tell(format_args!("begins {:?}: {}", step.action, step.reason));
             self.begun += 1;
             self.loads += u32::from(step.action.kind() == StepKind::Load);
             assert!(self.memory.step.is_none(), "two steps at once\n{}", self.story());
             self.memory.step = Some(step.clone());
+            self.memory.awaited = awaited;
             self.memory.step_since = Some(self.world.now);
         }
         plan
     }
 
     fn begin_pull(&mut self, model: &str, digest: &str) {
-        self.tell(format!("begins to pull {model} {digest}"));
+        self.tell(format_args!("begins to pull {model} {digest}"));
         self.begun += 1;
         assert!(self.memory.pulling.is_none(), "two pulls at once\n{}", self.story());
         if self.knows_files {
             let missing =
-                super::super::disk::missing(&files(&self.world), &manifest_of(digest), &BTreeSet::new());
+                super::super::disk::missing(&files(&self.world), manifest_of(digest), &BTreeSet::new());
             let enough = self.world.free() >= missing + RESERVE;
             assert!(enough, "a pull of {missing} breaks the reserve\n{}", self.story());
         }
@@ -235,7 +245,7 @@ impl Node {
     fn look_up(&mut self, model: &str) {
         let known = self.memory.lookups.get(model).and_then(|lookup| lookup.known.clone());
         let answer = match self.world.registry_up {
-            true => Ok(manifest_of(&self.world.tags[model])),
+            true => Ok(manifest_of(&self.world.tags[model]).clone()),
             false => Err(RegistryError {
                 code: "model_registry_unreachable",
                 message: "the registry does not answer".to_owned(),
@@ -247,7 +257,7 @@ impl Node {
     }
 
     /// The pull goes on by so many bytes; what the tag names *now* is what comes.
-    pub(super) fn pull_goes_on(&mut self, bytes: u64) {
+    pub(in crate::models::plan) fn pull_goes_on(&mut self, bytes: u64) {
         let Some(pulling) = self.memory.pulling.clone() else { return };
         if !self.world.running || !self.world.registry_up {
             return self.pull_fails("model_server_unreachable");
@@ -256,7 +266,7 @@ impl Node {
         match self.world.fetch(&pulling.model, &digest, bytes) {
             Ok(false) => {}
             Ok(true) => {
-                self.tell(format!("pulled {digest} as {}", pulling.model));
+                self.tell(format_args!("pulled {digest} as {}", pulling.model));
                 self.memory.pulling = None;
                 self.attempted(&pulling.model, StepKind::Pull, Some(pulling.digest), Ok(()));
             }
@@ -264,9 +274,9 @@ impl Node {
         }
     }
 
-    pub(super) fn pull_fails(&mut self, code: &'static str) {
+    pub(in crate::models::plan) fn pull_fails(&mut self, code: &'static str) {
         if let Some(pulling) = self.memory.pulling.take() {
-            self.tell(format!("the pull of {} fails: {code}", pulling.model));
+            self.tell(format_args!("the pull of {} fails: {code}", pulling.model));
             self.attempted(&pulling.model, StepKind::Pull, Some(pulling.digest), Err((code, false)));
         }
     }
@@ -294,7 +304,7 @@ impl Node {
     }
 
     /// The step ends; `lost`: the agent does not hear of it.
-    pub(super) fn step_ends(&mut self, fails: bool) {
+    pub(in crate::models::plan) fn step_ends(&mut self, fails: bool) {
         let Some(step) = self.memory.step.take() else { return };
         let model = step.model.clone();
         let digest = match &step.action {
@@ -313,7 +323,7 @@ impl Node {
             false => self.act(&step.action),
         };
         if let Err((code, _)) = result {
-            self.tell(format!("{:?} of {model} fails: {code}", step.action.kind()));
+            self.tell(format_args!("{:?} of {model} fails: {code}", step.action.kind()));
         }
         self.attempted(&model, step.action.kind(), digest, result);
     }
@@ -358,7 +368,7 @@ impl Node {
     }
 
     /// Versions that no act of ours may lose.
-    pub(super) fn needed(&self) -> Vec<String> {
+    pub(in crate::models::plan) fn needed(&self) -> Vec<String> {
         let records =
             self.settings.pull.values().filter_map(|model| self.durable.record(&model.reference.full()));
         let all = records.flat_map(|record| {
@@ -383,12 +393,6 @@ impl Node {
     }
 
     fn delete(&mut self, name: &str) -> Result<(), (&'static str, bool)> {
-        let foreign = name == full(FOREIGN);
-        assert!(
-            !foreign || self.settings.reclaim == Reclaim::All,
-            "deletes what is not ours\n{}",
-            self.story()
-        );
         assert!(!self.settings.pull.keys().any(|listed| full(listed) == name), "deletes a listed one");
         let before: BTreeSet<String> = self.world.blobs.keys().cloned().collect();
         self.world.delete(name);
@@ -400,9 +404,7 @@ impl Node {
     fn clean(&mut self, partials: &[String], blobs: &[String]) {
         let whole: Vec<String> =
             blobs.iter().filter(|layer| !self.world.corrupt.contains(*layer)).cloned().collect();
-        if self.memory.pulling.is_none() {
-            self.check_not_wanted(whole.iter().chain(partials));
-        }
+        self.check_not_wanted(whole.iter().chain(partials));
         let named = self.world.named();
         assert!(!whole.iter().any(|layer| named.contains(layer)), "removes a layer in use\n{}", self.story());
         for layer in blobs {
@@ -414,8 +416,8 @@ impl Node {
         }
     }
 
-    /// Bytes that are there are not thrown away to be fetched again.
-    fn check_not_wanted<'a>(&self, layers: impl Iterator<Item = &'a String>) {
+    /// Layers of what the tags name, as far as the agent knows, unless it may not have them.
+    fn awaited(&self) -> BTreeSet<String> {
         let mut wanted = BTreeSet::new();
         for (name, model) in &self.settings.pull {
             let Some(lookup) = self.memory.lookups.get(&full(name)) else { continue };
@@ -426,13 +428,13 @@ impl Node {
                 wanted.extend(known.layers.iter().map(|layer| layer.digest.clone()));
             }
         }
-        for layer in layers {
-            assert!(
-                !wanted.contains(layer),
-                "{layer} is removed and will be fetched again\n{}",
-                self.story()
-            );
-        }
+        wanted
+    }
+
+    /// Bytes that are there are not thrown away to be fetched again.
+    fn check_not_wanted<'a>(&self, mut layers: impl Iterator<Item = &'a String>) {
+        let again = layers.find(|layer| self.memory.awaited.contains(*layer));
+        assert!(again.is_none(), "{again:?} is removed and will be fetched again\n{}", self.story());
     }
 }
 
@@ -464,7 +466,7 @@ fn server(world: &World) -> ServerView {
     }
 }
 
-pub(super) fn files(world: &World) -> Files {
+pub(in crate::models::plan) fn files(world: &World) -> Files {
     let blob = |(digest, (size, at)): (&String, &(u64, Timestamp))| {
         (digest.clone(), Blob { size_bytes: *size, modified_at: *at })
     };
@@ -475,12 +477,16 @@ pub(super) fn files(world: &World) -> Files {
         disk: Some(Disk { free_bytes: world.free(), total_bytes: world.room }),
         blobs: world.blobs.iter().map(blob).collect(),
         partials: world.partials.iter().map(partial).collect(),
-        manifests: world.names.iter().map(|(name, digest)| (name.clone(), manifest_of(digest))).collect(),
+        manifests: world
+            .names
+            .iter()
+            .map(|(name, digest)| (name.clone(), manifest_of(digest).clone()))
+            .collect(),
         damaged_manifests: Vec::new(),
     }
 }
 
 /// What a version of a model has.
-pub(super) fn size_of(name: &str, version: usize) -> u64 {
+pub(in crate::models::plan) fn size_of(name: &str, version: usize) -> u64 {
     manifest(name, version).size_bytes()
 }

@@ -1,0 +1,316 @@
+//! Situations of models, and what the plan makes of them.
+
+use super::simulation::agent::Node;
+use super::simulation::{MODELS, digest, full, manifest, reference};
+use super::{Action, Plan, kept_name, plan};
+use crate::command::ModelWish;
+use crate::models::files::WarmProgress;
+use crate::models::observed::{
+    Attempt, Failure, GpuView, Observed, ServerView, Serving, StepKind, WarmedView,
+};
+use crate::models::record::{Asked, Durable, wish};
+use crate::models::server::Endpoint;
+use crate::registry::RegistryError;
+use crate::status::{ModelState, UpdateState};
+use jiff::SignedDuration;
+use node::config::settings::Reclaim;
+use std::time::Duration;
+
+/// All models are good and loaded.
+fn served() -> Node {
+    let mut node = Node::new();
+    for _ in 0..30 {
+        node.pass(None);
+        node.step_ends(false);
+        node.pull_goes_on(1000);
+        node.advance(1);
+    }
+    node
+}
+
+fn planned(node: &Node, observed: &Observed, wants_gpus: bool) -> Plan {
+    plan(&node.settings, &Serving { wants_gpus }, observed, &node.durable, node.world.now)
+}
+
+fn codes(plan: &Plan) -> Vec<&str> {
+    plan.problems.iter().map(|problem| problem.code.as_str()).collect()
+}
+
+fn reason(plan: &Plan, index: usize) -> &str {
+    plan.models[index].0.reason.as_deref().unwrap_or("no reason")
+}
+
+fn failed(code: &'static str, failures: u32, digest: String, at: jiff::Timestamp) -> Attempt {
+    let message = format!("it failed with {code}");
+    let failure = Failure { code, message, hint: None, blames_version: true };
+    Attempt { failures, at, digest: Some(digest), failure: Some(failure) }
+}
+
+#[test]
+fn all_is_served_and_nothing_is_left_to_do() {
+    let mut node = served();
+    let plan = node.plan();
+    assert_eq!((&plan.pull, &plan.step, &plan.drop_pull, &plan.restart_server), (&None, &None, &None, &None));
+    assert_eq!(codes(&plan), Vec::<&str>::new());
+    let states: Vec<ModelState> = plan.models.iter().map(|(status, _)| status.state).collect();
+    assert_eq!(states, [ModelState::Loaded, ModelState::Loaded, ModelState::Present]);
+    assert!(plan.models.iter().all(|(status, _)| status.update.state == UpdateState::Current));
+    assert!(plan.models.iter().all(|(status, _)| status.reason.is_none()));
+}
+
+#[test]
+fn of_two_models_that_do_not_fit_together_the_first_is_pulled_and_the_second_refused_with_the_numbers() {
+    let mut node = Node::new();
+    node.settings.pull.remove(MODELS[2]);
+    node.world.room = 150 + 150 + 20 + 149;
+    for _ in 0..20 {
+        node.pass(None);
+        node.step_ends(false);
+        node.pull_goes_on(1000);
+        node.advance(1);
+    }
+    let plan = node.plan();
+    assert!(plan.pull.is_none() && plan.step.is_none());
+    assert_eq!(plan.models[0].0.state, ModelState::Loaded);
+    assert_eq!(plan.models[1].0.state, ModelState::Failed);
+    let numbers = "it needs 150 B, 169 B are free, and 20 B have to stay free";
+    assert!(reason(&plan, 1).contains(numbers), "{}", reason(&plan, 1));
+    assert_eq!(codes(&plan), ["model_disk_full"]);
+    assert!(node.world.partials.is_empty(), "nothing is half there");
+}
+
+#[test]
+fn while_its_server_is_not_running_nothing_is_done_and_the_reason_is_the_service() {
+    let mut node = served();
+    let mut observed = node.observed();
+    observed.server = ServerView::NotRunning { reason: "its volume is missing".to_owned() };
+    let plan = planned(&node, &observed, false);
+    assert!(plan.pull.is_none() && plan.step.is_none() && plan.notes.is_empty());
+    assert_eq!(plan.models[0].0.state, ModelState::Absent);
+    assert_eq!(reason(&plan, 0), "the server `ollama` is not running: its volume is missing");
+}
+
+#[test]
+fn a_silent_server_is_a_problem_after_half_a_minute() {
+    let mut node = served();
+    let mut observed = node.observed();
+    let endpoint = Endpoint("http://10.0.0.2:11434".to_owned());
+    let since = node.world.now;
+    observed.server = ServerView::Silent { endpoint, reason: "no answer in 5 s".to_owned(), since };
+    let plan = planned(&node, &observed, false);
+    assert_eq!(codes(&plan), Vec::<&str>::new());
+    assert_eq!(plan.wake_at, Some(since + SignedDuration::from_secs(30)));
+    node.advance(30);
+    assert_eq!(codes(&planned(&node, &observed, false)), ["model_server_unreachable"]);
+}
+
+#[test]
+fn a_pin_that_the_registry_does_not_have_is_refused_before_any_pull() {
+    let mut node = Node::new();
+    node.settings.pull.get_mut(MODELS[0]).unwrap().digest = Some(digest(MODELS[0], 1));
+    node.pass(None);
+    let plan = node.plan();
+    assert_ne!(plan.pull.as_ref().map(|step| step.model.clone()), Some(full(MODELS[0])));
+    assert_eq!(plan.models[0].0.state, ModelState::Failed);
+    assert_eq!(codes(&plan), ["model_digest_mismatch"]);
+    assert!(reason(&plan, 0).starts_with("node.toml pins sha256:"), "{}", reason(&plan, 0));
+}
+
+#[test]
+fn a_model_that_the_registry_does_not_know_fails_with_what_it_said() {
+    let mut node = Node::new();
+    node.pass(None);
+    let mut observed = node.observed();
+    let lookup = observed.lookups.get_mut(&full(MODELS[0])).unwrap();
+    let message = "registry.ollama.ai has no first:1".to_owned();
+    lookup.answer = Err(RegistryError { code: "model_not_found", message: message.clone(), hint: None });
+    lookup.known = None;
+    let plan = planned(&node, &observed, false);
+    assert_eq!((plan.models[0].0.state, reason(&plan, 0)), (ModelState::Failed, message.as_str()));
+    assert_eq!(codes(&plan), ["model_not_found"]);
+}
+
+#[test]
+fn a_pull_that_failed_is_tried_again_later_each_time_and_at_once_after_a_restart_of_the_server() {
+    for (failures, wait) in [(1, 1), (2, 2), (5, 16), (9, 256), (10, 300), (40, 300)] {
+        let mut node = Node::new();
+        node.settings.pull.retain(|name, _| name == MODELS[0]);
+        node.pass(None);
+        let mut observed = node.observed();
+        let attempt = failed("model_pull_stalled", failures, digest(MODELS[0], 0), node.world.now);
+        observed.attempts.insert((full(MODELS[0]), StepKind::Pull), attempt);
+        let plan = planned(&node, &observed, false);
+        assert!(plan.pull.is_none());
+        assert_eq!(
+            plan.wake_at,
+            Some(node.world.now + SignedDuration::from_secs(wait)),
+            "{failures} failures"
+        );
+        assert_eq!(codes(&plan), ["model_pull_stalled"]);
+        node.advance(wait);
+        assert!(planned(&node, &observed, false).pull.is_some());
+    }
+}
+
+#[test]
+fn after_a_restart_of_the_server_required_models_are_loaded_before_anything_else() {
+    let mut node = served();
+    node.world.tags.insert(full(MODELS[1]), digest(MODELS[1], 1));
+    node.advance(7200);
+    node.world.restart();
+    node.pass(None);
+    let plan = node.plan();
+    let Some(Action::Load { name, .. }) = node.memory.step.as_ref().map(|step| &step.action) else {
+        panic!("{:#?}", node.memory.step)
+    };
+    assert_eq!(name.full(), full(MODELS[0]));
+    assert_eq!(plan.models[0].0.state, ModelState::Present);
+    assert!(reason(&plan, 0).starts_with("is being loaded since"), "{}", reason(&plan, 0));
+}
+
+#[test]
+fn a_lost_gpu_is_answered_by_three_restarts_each_after_a_longer_wait() {
+    let mut node = served();
+    let since = node.world.now;
+    let mut observed = node.observed();
+    observed.gpu = GpuView::Lost { reason: "nvidia-smi ended with 9".to_owned(), since };
+    for (restarts, wait) in [(0, 60), (1, 300), (2, 900)] {
+        observed.gpu_restarts = restarts;
+        observed.gpu_restarted_at = (restarts > 0).then_some(node.world.now);
+        let early = planned(&node, &observed, true);
+        assert_eq!(early.restart_server, None);
+        assert!(codes(&early).contains(&"model_gpu_lost"));
+        node.advance(wait);
+        assert!(planned(&node, &observed, true).restart_server.is_some(), "restart {restarts}");
+    }
+    observed.gpu_restarts = 3;
+    node.advance(100_000);
+    let plan = planned(&node, &observed, true);
+    assert_eq!(plan.restart_server, None);
+    assert!(
+        plan.problems
+            .iter()
+            .any(|it| it.message.contains("3 restarts of the server's container did not help"))
+    );
+}
+
+#[test]
+fn a_model_partly_on_the_cpu_is_told_and_one_wholly_there_is_a_lost_gpu() {
+    let mut node = served();
+    let mut observed = node.observed();
+    let ServerView::Up { loaded, .. } = &mut observed.server else { panic!() };
+    for it in loaded.iter_mut() {
+        it.size_vram_bytes = it.size_bytes - 1;
+    }
+    let partly = planned(&node, &observed, true);
+    assert_eq!(codes(&partly), ["model_partly_on_cpu", "model_partly_on_cpu"]);
+    assert!(partly.problems.iter().all(|problem| !crate::status::degrades(problem)));
+    assert_eq!(partly.models[0].0.on_gpu, Some(false));
+    let observed = node.observed();
+    node.advance(3600);
+    let wholly = planned(&node, &observed, true);
+    assert!(wholly.restart_server.is_some_and(|why| why.contains("wholly on the CPU")));
+    assert_eq!(planned(&node, &observed, false).restart_server, None, "no GPU was asked for");
+}
+
+#[test]
+fn a_volume_that_reads_slowly_is_called_cold_unless_a_cap_is_why() {
+    let mut node = served();
+    let mut observed = node.observed();
+    let read = 1 << 30;
+    let progress = |speed| WarmProgress {
+        read_bytes: read,
+        total_bytes: read,
+        mebibytes_per_second: speed,
+        from_device_bytes: read,
+    };
+    for (speed, cap, cold) in [(12.0, None, true), (500.0, None, false), (12.0, Some(12 << 20), false)] {
+        let warmed = WarmedView { progress: progress(speed), not_kept: None };
+        observed.warmed.insert(digest(MODELS[0], 0), warmed);
+        node.settings.prewarm = cap.map_or(super::Prewarm::Unlimited, super::Prewarm::BytesPerSecond);
+        let plan = planned(&node, &observed, false);
+        assert_eq!(codes(&plan).contains(&"model_volume_cold"), cold, "{speed} MiB/s with {cap:?}");
+    }
+}
+
+#[test]
+fn a_tag_is_asked_for_at_its_interval_and_what_is_pinned_and_there_never() {
+    let mut node = served();
+    assert!(node.plan().lookups.is_empty());
+    node.advance(3600 + 360);
+    assert_eq!(node.plan().lookups.len(), 3);
+    node.settings.every = None;
+    assert!(node.plan().lookups.is_empty());
+    node.settings.every = Some(Duration::from_secs(60));
+    node.settings.pull.get_mut(MODELS[0]).unwrap().digest = Some(digest(MODELS[0], 0));
+    assert_eq!(node.plan().lookups, [reference(MODELS[1]), reference(MODELS[2])]);
+}
+
+#[test]
+fn models_that_node_toml_no_longer_has_go_when_they_are_ours_and_old() {
+    for (reclaim, after, goes) in [
+        (Reclaim::Ours, 168 * 3600 + 3600, true),
+        (Reclaim::Ours, 167 * 3600 - 3600, false),
+        (Reclaim::Never, 1000 * 3600, false),
+    ] {
+        let mut node = served();
+        node.settings.pull.remove(MODELS[2]);
+        node.settings.reclaim = reclaim;
+        node.advance(after);
+        let step = node.plan().step;
+        let deletes = matches!(&step, Some(step) if matches!(&step.action, Action::Delete { name } if name.full() == full(MODELS[2])));
+        assert_eq!(deletes, goes, "{reclaim:?} after {after} s: {step:?}");
+    }
+}
+
+#[test]
+fn a_version_that_fails_its_smoke_prompt_with_nothing_before_it_is_not_asked_for_ever() {
+    let mut node = Node::new();
+    node.world.tags.insert(full(MODELS[1]), digest(MODELS[1], 3));
+    for _ in 0..60 {
+        node.pass(None);
+        node.step_ends(false);
+        node.pull_goes_on(1000);
+        node.advance(1);
+    }
+    let plan = node.plan();
+    assert!(plan.step.is_none(), "{:?}", plan.step);
+    assert_eq!(plan.models[1].0.state, ModelState::Failed);
+    assert_eq!(codes(&plan), ["model_failed"]);
+    assert!(reason(&plan, 1).contains("tried again with another version"), "{}", reason(&plan, 1));
+}
+
+#[test]
+fn what_a_person_asks_for_changes_the_record_or_is_refused() {
+    let mut node = served();
+    let observed = node.observed();
+    let mut durable: Durable = node.durable.clone();
+    let mut model = node.settings.pull[MODELS[0]].clone();
+    let ask = |durable: &mut Durable, model: &node::config::settings::Model, asked: &ModelWish| {
+        let moment = Asked { model, observed: &observed, now: node.world.now };
+        wish(durable, &moment, asked).map_err(|refused| refused.code)
+    };
+    assert_eq!(ask(&mut durable, &model, &ModelWish::Rollback), Err("model_no_previous"));
+    assert!(ask(&mut durable, &model, &ModelWish::Pin { digest: None }).is_ok());
+    let pin = |durable: &Durable| durable.record(&full(MODELS[0])).unwrap().pin.clone().map(|pin| pin.digest);
+    assert_eq!(pin(&durable), Some(digest(MODELS[0], 0)));
+    let prefix = digest(MODELS[0], 0)[..15].to_owned();
+    assert!(ask(&mut durable, &model, &ModelWish::Pin { digest: Some(prefix) }).is_ok());
+    let unknown = ModelWish::Pin { digest: Some("sha256:ffffffff".to_owned()) };
+    assert_eq!(ask(&mut durable, &model, &unknown), Err("model_version_unknown"));
+    let odd = ModelWish::Pin { digest: Some("latest".to_owned()) };
+    assert_eq!(ask(&mut durable, &model, &odd), Err("model_digest_invalid"));
+    assert!(ask(&mut durable, &model, &ModelWish::Unpin).is_ok());
+    assert_eq!(pin(&durable), None);
+    model.digest = Some(digest(MODELS[0], 0));
+    assert_eq!(ask(&mut durable, &model, &ModelWish::Pin { digest: None }), Err("model_pinned"));
+    assert_eq!(ask(&mut durable, &model, &ModelWish::Update { retry: false }), Err("model_pinned"));
+    assert!(ask(&mut durable, &model, &ModelWish::Update { retry: true }).is_ok());
+}
+
+#[test]
+fn a_kept_name_says_its_version() {
+    let name = kept_name(&reference("llama3.2:3b"), "sha256:0123456789abcdef");
+    assert_eq!(name.to_string(), "llama3.2:3b.kept-0123456789ab");
+    assert_eq!(manifest(MODELS[0], 0).size_bytes(), 150);
+}
