@@ -31,6 +31,16 @@ impl KeepAlive {
         }
     }
 
+    /// In the environment a plain number is seconds too.
+    pub(crate) fn of_environment(text: &str) -> Result<Self, String> {
+        match text.parse::<i64>() {
+            Ok(seconds) => {
+                Ok(u64::try_from(seconds).map_or(Self::FOR_EVER, |s| Self(Duration::from_secs(s))))
+            }
+            Err(_) => Self::of_text(text),
+        }
+    }
+
     /// A duration as Go writes it: numbers with units, one after the other.
     pub(crate) fn of_text(text: &str) -> Result<Self, String> {
         let wrong = || format!("time: invalid duration {text:?}");
@@ -217,6 +227,8 @@ mod tests {
         assert_eq!(read(json!("-1m")), Ok(Some(KeepAlive::FOR_EVER)));
         assert_eq!(read(json!(0)), Ok(Some(KeepAlive(Duration::ZERO))));
         assert_eq!(read(json!("1h30m")), Ok(Some(KeepAlive(Duration::from_secs(5400)))));
+        assert_eq!(KeepAlive::of_environment("-1"), Ok(KeepAlive::FOR_EVER));
+        assert_eq!(KeepAlive::of_environment("24h"), Ok(KeepAlive(Duration::from_secs(86_400))));
         for wrong in [json!("soon"), json!("5"), json!(""), json!([])] {
             assert!(read(wrong.clone()).is_err(), "{wrong}");
         }

@@ -45,7 +45,7 @@ impl Settings {
             value.ok_or_else(|| format!("{name} is not a number of seconds"))
         };
         let keep_alive = match told("OLLAMA_KEEP_ALIVE") {
-            Some(text) => KeepAlive::of_text(&text)?,
+            Some(text) => KeepAlive::of_environment(&text)?,
             None => KeepAlive::DEFAULT,
         };
         let models = told("OLLAMA_MODELS").unwrap_or_else(|| "/root/.ollama/models".to_owned());

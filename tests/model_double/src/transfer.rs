@@ -201,7 +201,9 @@ fn parts_on_disk(place: &Path) -> Result<Vec<Part>, String> {
     for number in 0.. {
         let file = format!("{}-{number}", partial(place).display());
         let Ok(text) = std::fs::read_to_string(&file) else { break };
-        let part: Value = serde_json::from_str(&text).map_err(|_| "unexpected EOF".to_owned())?;
+        // As with Ollama, one that a full disk has left empty stops every pull of this blob until it is removed.
+        let end = if text.is_empty() { "EOF" } else { "unexpected EOF" };
+        let part: Value = serde_json::from_str(&text).map_err(|_| end.to_owned())?;
         let field = |name: &str| part[name].as_u64().unwrap_or(0);
         parts.push(Part {
             number,
@@ -265,7 +267,8 @@ impl Transfer {
         fetching.shutdown().await;
         // A process that is told to end like a killed one writes nothing more.
         if ended.is_err() && !self.stopped.load(Ordering::Acquire) {
-            self.parts.iter().try_for_each(|part| part.write(&self.place))?;
+            // Where the disk is full this fails too, and the first error is the one to tell.
+            self.parts.iter().for_each(|part| drop(part.write(&self.place)));
         }
         ended?;
         for part in &self.parts {

@@ -7,6 +7,7 @@ mod scene;
 use std::time::Duration;
 
 use harness::model_registry::{Model, RegistryFault, Trouble, kept_in};
+use harness::requirements::{is_root, skipped};
 use nix::sys::signal::Signal;
 use scene::{DEADLINE, Scene};
 use serde_json::json;
@@ -176,6 +177,22 @@ async fn each_fault_of_a_pull_ends_as_it_says_and_the_next_pull_succeeds() {
         }
         assert_eq!(scene.pull(&name).await.last().unwrap()["status"], "success", "after {fault}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_really_full_ends_the_pull_and_room_lets_it_go_on() {
+    if !is_root() {
+        return skipped("not root; it mounts a small file system");
+    }
+    let scene = Scene::set(&[("DOUBLE_PART_BYTES", "262144")]).await;
+    let small = scene.blobs_on_a_small_disk(4 * MEBIBYTE);
+    scene.models.push("m:1", &Model::new(SEED, 8 * MEBIBYTE));
+    let lines = scene.pull("m:1").await;
+    let error = lines.last().unwrap()["error"].as_str().unwrap_or_default().to_owned();
+    assert!(error.starts_with("write /") && error.ends_with(": no space left on device"), "{lines:?}");
+    small.grow(16 * MEBIBYTE);
+    let lines = scene.pull("m:1").await;
+    assert_eq!(lines.last().unwrap()["status"], "success", "{lines:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

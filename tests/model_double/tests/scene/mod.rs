@@ -10,6 +10,7 @@ use harness::http::{Answer, HttpClient};
 use harness::model_registry::{Door, ModelRegistry, kept_in};
 use harness::processes::Process;
 use harness::wait::wait_for_async;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -129,6 +130,13 @@ impl Scene {
         wait_for_async(&format!("{at_least} B to be kept"), DEADLINE, look).await.unwrap();
     }
 
+    /// Puts a file system of so many bytes where the blobs are.
+    pub(crate) fn blobs_on_a_small_disk(&self, bytes: u64) -> SmallDisk {
+        let disk = SmallDisk(self.directory.path().join("blobs"));
+        disk.mount(MsFlags::empty(), bytes);
+        disk
+    }
+
     /// Exit code and output of the program under its other name.
     pub(crate) fn nvidia_smi(&self) -> (Option<i32>, String) {
         let link = self.directory.path().join("nvidia-smi");
@@ -139,6 +147,27 @@ impl Scene {
         command.arg("-L").envs(self.environment.iter().map(|(name, value)| (name, value)));
         let output = command.env("OLLAMA_HOST", self.url.trim_start_matches("http://")).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// A file system in memory; gone when dropped.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(&self, flags: MsFlags, bytes: u64) {
+        let size = format!("size={bytes}");
+        mount(Some("tmpfs"), &self.0, Some("tmpfs"), flags, Some(size.as_str())).unwrap();
+    }
+
+    pub(crate) fn grow(&self, bytes: u64) {
+        self.mount(MsFlags::MS_REMOUNT, bytes);
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // The server may still have a file of it open.
+        umount2(&self.0, MntFlags::MNT_DETACH).ok();
     }
 }
 
