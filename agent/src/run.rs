@@ -221,7 +221,6 @@ impl Agent {
     }
 
     /// The same for the loop of the models.
-    #[expect(dead_code, reason = "taken as soon as that loop is started")]
     pub(crate) fn take_model_commands(&mut self) -> mpsc::Receiver<ModelCommand> {
         let (_, nobody) = mpsc::channel(1);
         std::mem::replace(&mut self.model_commands, nobody)
