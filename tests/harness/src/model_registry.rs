@@ -139,7 +139,7 @@ impl ModelRegistry {
     }
 
     /// Puts a model under a name (`llama3.2:3b`, `me/model:tag`), or moves the tag to it; returns its digest,
-    /// `sha256:…`. Works out the sums of all its bytes: half a second for each 100 MiB.
+    /// `sha256:…`. Works out the sums of all its bytes: about a second for each GiB.
     pub fn push(&self, name: &str, model: &Model) -> String {
         let stored = store(model);
         let digest = stored.digest.clone();
