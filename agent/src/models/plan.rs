@@ -1,4 +1,15 @@
-//! What to do next with the models, and why: `plan(settings, observed, durable, now) -> Plan`. Pure.
+//! What to do next with the models, and why: `plan(settings, serving, observed, durable, now) -> Plan`. Pure.
+//!
+//! Two lanes, so that a pull of hours keeps no model from being loaded: one pull, and one other step. Among the steps come
+//! first those that bring service back (a good version takes its name again, a good model is loaded), then room that a
+//! pull waits for, then moves to other versions (kept, named, compared, read ahead, loaded, asked), then the comparison of
+//! what serves already, and cleaning last: an operator wants service before progress, and progress before order. Within
+//! one urgency the models that the node is not ready without come first. Nothing that is not done is without a reason.
+//!
+//! Rules are split by kind: `wanted` (which version), `pulls` and `disk`, `stages` (from name to good), `memory`, `gpu`,
+//! `clean`, `lookups`, `whole` (server, folder, volume); `compose` puts them together and `report` shows them.
+//! Invariant: a note that bars a version, or begins a move, is in a plan before the step that follows from it.
+//! Not its job: when a state began (`since`), which the loop sees by comparing plans.
 
 mod clean;
 mod compose;

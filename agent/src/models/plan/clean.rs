@@ -25,7 +25,7 @@ pub(super) const FOLDER: &str = "the folder of the models";
 pub(super) struct Cleaning<'a> {
     view: &'a View<'a>,
     /// Layers of versions that are to be pulled.
-    awaited: BTreeSet<&'a str>,
+    coming: BTreeSet<&'a str>,
     /// What is to be pulled is not known yet, as a registry has not said it since the agent started.
     uncertain: bool,
     /// Names that nobody needs, with their age where that is known; those that go whatever their age have none.
@@ -44,19 +44,19 @@ enum Age {
 
 impl<'a> Cleaning<'a> {
     pub(super) fn new(view: &'a View<'a>, goals: &[(&'a Listed<'a>, Goal)]) -> Cleaning<'a> {
-        let mut awaited = BTreeSet::new();
+        let mut coming = BTreeSet::new();
         for (listed, goal) in goals {
             let known = view.known(listed).filter(|known| {
                 let wanted = goal.asked.as_ref().is_some_and(|(digest, _)| *digest == known.digest);
                 wanted && view.is_whole(&known.digest) != Some(true)
             });
             let layers = known.map(|known| known.layers.as_slice()).unwrap_or_default();
-            awaited.extend(layers.iter().map(|layer| layer.digest.as_str()));
+            coming.extend(layers.iter().map(|layer| layer.digest.as_str()));
         }
         let names = view.up.as_ref().into_iter().flat_map(|up| up.names.values());
         let names = names.filter_map(|name| Some((name, unneeded(view, goals, name)?))).collect();
         let uncertain = goals.iter().any(|(listed, goal)| is_uncertain(view, listed, goal));
-        Cleaning { view, awaited, uncertain, names }
+        Cleaning { view, coming, uncertain, names }
     }
 
     /// The next thing that goes by age.
@@ -155,7 +155,7 @@ impl<'a> Cleaning<'a> {
             return true;
         }
         match self.view.files() {
-            Some(files) => freed(files, names).iter().any(|layer| self.awaited.contains(layer)),
+            Some(files) => freed(files, names).iter().any(|layer| self.coming.contains(layer)),
             None => self.view.observed.pulling.is_some(),
         }
     }
@@ -166,8 +166,7 @@ impl<'a> Cleaning<'a> {
         let files = self.view.files().filter(|_| quiet);
         let partials = files.map(|files| &files.partials).into_iter().flatten();
         let old = partials.filter(|(digest, partial)| {
-            self.view.since(partial.modified_at) >= age.max(IN_WORK)
-                && !self.awaited.contains(digest.as_str())
+            self.view.since(partial.modified_at) >= age.max(IN_WORK) && !self.coming.contains(digest.as_str())
         });
         old.map(|(digest, _)| digest.clone()).collect()
     }
@@ -182,7 +181,7 @@ impl<'a> Cleaning<'a> {
         let named = named(files);
         let old = files.blobs.iter().filter(|(digest, blob)| {
             let digest = digest.as_str();
-            let wanted = named.contains(digest) || self.awaited.contains(digest);
+            let wanted = named.contains(digest) || self.coming.contains(digest);
             !wanted && self.view.since(blob.modified_at) >= IN_WORK
         });
         old.map(|(digest, _)| digest.clone()).collect()

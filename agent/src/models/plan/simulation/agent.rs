@@ -47,7 +47,7 @@ pub(in crate::models::plan) struct Memory {
     pub(in crate::models::plan) step: Option<Step>,
     step_since: Option<Timestamp>,
     /// Layers that were wanted when the step began.
-    awaited: BTreeSet<String>,
+    coming: BTreeSet<String>,
 }
 
 pub(in crate::models::plan) fn model(name: &str, keep_loaded: bool, smoke: bool) -> settings::Model {
@@ -164,7 +164,7 @@ impl Node {
     /// Plans, and begins what the plan says; a kill comes after so many boundaries.
     pub(in crate::models::plan) fn pass(&mut self, killed_after: Option<usize>) -> Plan {
         let plan = self.plan();
-        let awaited = self.awaited();
+        let coming = self.coming();
         let mut left = killed_after;
         let mut killed = |node: &mut Node| match &mut left {
             Some(0) => {
@@ -218,7 +218,7 @@ impl Node {
             self.loads += u32::from(step.action.kind() == StepKind::Load);
             assert!(self.memory.step.is_none(), "two steps at once\n{}", self.story());
             self.memory.step = Some(step.clone());
-            self.memory.awaited = awaited;
+            self.memory.coming = coming;
             self.memory.step_since = Some(self.world.now);
         }
         plan
@@ -263,10 +263,14 @@ impl Node {
             return self.pull_fails("model_server_unreachable");
         }
         let digest = self.world.tags[&pulling.model].clone();
+        let needed = self.needed();
         match self.world.fetch(&pulling.model, &digest, bytes) {
             Ok(false) => {}
             Ok(true) => {
                 self.tell(format_args!("pulled {digest} as {}", pulling.model));
+                for lost in needed.iter().filter(|needed| !self.world.has(needed)) {
+                    panic!("{lost} is lost by a pull\n{}", self.story());
+                }
                 self.memory.pulling = None;
                 self.attempted(&pulling.model, StepKind::Pull, Some(pulling.digest), Ok(()));
             }
@@ -417,7 +421,7 @@ impl Node {
     }
 
     /// Layers of what the tags name, as far as the agent knows, unless it may not have them.
-    fn awaited(&self) -> BTreeSet<String> {
+    fn coming(&self) -> BTreeSet<String> {
         let mut wanted = BTreeSet::new();
         for (name, model) in &self.settings.pull {
             let Some(lookup) = self.memory.lookups.get(&full(name)) else { continue };
@@ -433,7 +437,7 @@ impl Node {
 
     /// Bytes that are there are not thrown away to be fetched again.
     fn check_not_wanted<'a>(&self, mut layers: impl Iterator<Item = &'a String>) {
-        let again = layers.find(|layer| self.memory.awaited.contains(*layer));
+        let again = layers.find(|layer| self.memory.coming.contains(*layer));
         assert!(again.is_none(), "{again:?} is removed and will be fetched again\n{}", self.story());
     }
 }
