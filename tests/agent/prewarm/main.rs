@@ -75,7 +75,9 @@ fn suite(wanted: &str) -> (usize, usize) {
 }
 
 fn on_a_thread(work: impl FnOnce() -> Vec<bool> + Send) -> Vec<bool> {
-    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| vec![false])
+    let named = std::thread::Builder::new().name("prewarm".to_owned());
+    let run = std::thread::scope(|scope| named.spawn_scoped(scope, work).expect("a thread").join());
+    run.unwrap_or_else(|_| vec![false])
 }
 
 fn passes(name: &str, situation: impl FnOnce()) -> bool {
