@@ -13,6 +13,7 @@ use super::words::{bytes, short};
 use super::{Action, Note, Step};
 use crate::models::observed::StepKind;
 use crate::models::registry::Manifest;
+use jiff::Timestamp;
 use std::time::Duration;
 
 /// A pull that brought something else than the registry names is not repeated sooner.
@@ -128,8 +129,14 @@ fn waits(view: &View<'_>, listed: &Listed<'_>, digest: &str, draft: &mut Draft) 
         }
     }
     let pulled = view.attempt_on(listed, StepKind::Pull, digest);
-    let another =
-        pulled.filter(|attempt| attempt.failure.is_none() && view.installed(listed) != Some(digest));
+    // What was looked at after the pull had come with it, and gave way since.
+    let came = |since: Timestamp| {
+        let looked = [StepKind::Verify, StepKind::Load, StepKind::Smoke].into_iter();
+        looked.filter_map(|kind| view.attempt_on(listed, kind, digest)).any(|attempt| attempt.at >= since)
+    };
+    let another = pulled.filter(|attempt| {
+        attempt.failure.is_none() && view.installed(listed) != Some(digest) && !came(attempt.at)
+    });
     if let Some(until) = another.map(|attempt| attempt.at + AFTER_ANOTHER).filter(|until| *until > view.now) {
         let text = format!("a pull brought something else than {}, which the registry names", short(digest));
         draft.until(text, until);

@@ -314,3 +314,52 @@ fn a_kept_name_says_its_version() {
     assert_eq!(name.to_string(), "llama3.2:3b.kept-0123456789ab");
     assert_eq!(manifest(MODELS[0], 0).size_bytes(), 150);
 }
+
+#[test]
+fn a_pull_that_does_not_fit_makes_what_nobody_needs_go_but_only_if_it_fits_then() {
+    for (room, goes) in [(450 + 169, true), (450 + 10, false)] {
+        let mut node = served();
+        node.settings.pull.remove(MODELS[2]);
+        node.settings.pull.remove(MODELS[1]);
+        node.settings.reclaim = Reclaim::Ours;
+        node.world.delete(&full(MODELS[1]));
+        node.world.room = room;
+        node.settings
+            .pull
+            .insert(MODELS[1].to_owned(), super::simulation::agent::model(MODELS[1], true, false));
+        // The registry is asked once more, as somebody removed what a pull had brought.
+        node.pass(None);
+        let plan = node.plan();
+        assert!(plan.pull.is_none());
+        let name = |step: &super::Step| match &step.action {
+            Action::Delete { name } => Some(name.full()),
+            _ => None,
+        };
+        assert_eq!(plan.step.as_ref().and_then(name), goes.then(|| full(MODELS[2])), "room {room}");
+        assert_eq!(codes(&plan), ["model_disk_full"]);
+    }
+}
+
+#[test]
+fn a_new_version_with_a_damaged_file_gives_way_to_the_good_one_and_only_that_file_is_pulled_again() {
+    let mut node = served();
+    let (name, model) = (MODELS[0], full(MODELS[0]));
+    node.world.tags.insert(model.clone(), digest(name, 1));
+    node.world.corrupts_next = true;
+    node.advance(7200);
+    let mut states = Vec::new();
+    for _ in 0..40 {
+        node.pass(None);
+        node.step_ends(false);
+        node.pull_goes_on(1000);
+        node.advance(1);
+        let there = node.world.names[&model].clone();
+        if states.last() != Some(&there) {
+            states.push(there);
+        }
+    }
+    let (old, new) = (digest(name, 0), digest(name, 1));
+    assert_eq!(states, [old.clone(), new.clone(), old, new.clone()]);
+    assert_eq!(node.durable.record(&model).unwrap().good, Some(new));
+    assert!(node.durable.record(&model).unwrap().quarantine.is_empty());
+}
