@@ -62,7 +62,7 @@ pub(super) async fn command(
 
 /// Whether the command may need to know what a tag names before it is taken or refused.
 fn asks_registry(wish: &ModelWish) -> bool {
-    matches!(wish, ModelWish::Update { retry: true } | ModelWish::Pin { digest: Some(_) })
+    matches!(wish, ModelWish::Update { .. } | ModelWish::Pin { digest: Some(_) })
 }
 
 /// What the verb means with this query.

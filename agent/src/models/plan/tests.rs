@@ -309,6 +309,26 @@ fn what_a_person_asks_for_changes_the_record_or_is_refused() {
 }
 
 #[test]
+fn going_back_while_a_version_is_on_its_way_means_the_one_that_is_good() {
+    let mut node = served();
+    let observed = node.observed();
+    let model = &node.settings.pull[MODELS[0]];
+    let asked = Asked { model, observed: &observed, now: node.world.now };
+    let mut durable: Durable = node.durable.clone();
+    // What is installed is not good yet.
+    let record = durable.models.get_mut(&full(MODELS[0])).unwrap();
+    record.good = Some(digest(MODELS[0], 1));
+    record.previous = Some(digest(MODELS[0], 2));
+    wish(&mut durable, &asked, &ModelWish::Rollback).unwrap();
+    let pin = |durable: &Durable| durable.record(&full(MODELS[0])).unwrap().pin.clone().unwrap().digest;
+    assert_eq!(pin(&durable), digest(MODELS[0], 1));
+    // And once it is, the one before.
+    durable.models.get_mut(&full(MODELS[0])).unwrap().good = Some(digest(MODELS[0], 0));
+    wish(&mut durable, &asked, &ModelWish::Rollback).unwrap();
+    assert_eq!(pin(&durable), digest(MODELS[0], 2));
+}
+
+#[test]
 fn a_kept_name_says_its_version() {
     let name = kept_name(&reference("llama3.2:3b"), "sha256:0123456789abcdef");
     assert_eq!(name.to_string(), "llama3.2:3b.kept-0123456789ab");

@@ -54,7 +54,7 @@ fn update(record: &mut Record, asked: &Asked<'_>, retry: bool) -> Result<String,
     let named = asked.model.digest.clone().or_else(|| named(asked));
     let before = record.quarantine.len();
     if retry {
-        record.quarantine.retain(|entry| named.as_ref().is_some_and(|named| entry.digest != *named));
+        record.quarantine.retain(|entry| named.as_ref() != Some(&entry.digest));
     }
     let lifted = match before - record.quarantine.len() {
         0 => "",
@@ -66,11 +66,14 @@ fn update(record: &mut Record, asked: &Asked<'_>, retry: bool) -> Result<String,
 fn rollback(record: &mut Record, asked: &Asked<'_>) -> Result<String, Refused> {
     let reference = &asked.model.reference;
     not_configured(asked)?;
-    let Some(previous) = record.previous.clone() else {
+    // While a version is on its way to be good, the one that was good before it is the one to go back to.
+    let moving = record.good.is_some() && installed(asked).is_some_and(|there| record.good != Some(there));
+    let back = if moving { record.good.clone() } else { record.previous.clone() };
+    let Some(back) = back else {
         let message = format!("{reference} has no previous version");
         return Err(Refused::new("model_no_previous", message, "`agentctl models pin` takes a digest"));
     };
-    Ok(hold(record, asked, previous))
+    Ok(hold(record, asked, back))
 }
 
 fn pin(record: &mut Record, asked: &Asked<'_>, digest: Option<&str>) -> Result<String, Refused> {
