@@ -268,9 +268,8 @@ impl Node {
             Ok(false) => {}
             Ok(true) => {
                 self.tell(format_args!("pulled {digest} as {}", pulling.model));
-                for lost in needed.iter().filter(|needed| !self.world.has(needed)) {
-                    panic!("{lost} is lost by a pull\n{}", self.story());
-                }
+                let lost = needed.iter().find(|needed| !self.world.has(needed));
+                assert!(lost.is_none(), "{lost:?} is lost by a pull\n{}", self.story());
                 self.memory.pulling = None;
                 self.attempted(&pulling.model, StepKind::Pull, Some(pulling.digest), Ok(()));
             }
