@@ -21,3 +21,5 @@ mod node;
 mod ollama;
 #[path = "examples/packaging.rs"]
 mod packaging;
+#[path = "examples/real_ollama.rs"]
+mod real_ollama;

@@ -18,6 +18,8 @@ mod draft;
 mod gpu;
 mod lookups;
 mod memory;
+#[cfg(test)]
+mod moves_tests;
 mod pulls;
 mod report;
 #[cfg(test)]

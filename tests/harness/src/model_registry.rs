@@ -6,6 +6,7 @@
 //! of Ollama gives public models to everybody.
 
 mod content;
+mod folder;
 pub mod gguf;
 
 use std::collections::BTreeMap;

@@ -100,7 +100,7 @@ impl Stage {
         let models_door = runtime.block_on(models.listen(&format!("{OUTSIDE_ADDRESS}:{MODELS_PORT}")))?;
         let config = Config { models: Some(models.clone()), ..config(files.path(), registry.url()) };
         let cloud = runtime.block_on(LocalCloud::start(config))?;
-        let volume = blank_volume(&base)?;
+        let volume = blank_volume(&base, VOLUME_BYTES)?;
         let description = describe(&cloud, &volume, &base)?;
         let (instance, more_volumes) = (None, Vec::new());
         Ok(Stage {
@@ -125,7 +125,7 @@ impl Stage {
     /// # Errors
     /// Why there is none.
     pub fn attach(&mut self) -> Result<&Volume, Box<dyn Error>> {
-        let volume = blank_volume(&self.base)?;
+        let volume = blank_volume(&self.base, VOLUME_BYTES)?;
         self.description.volumes.push(volume.device().to_owned());
         let mappings = self.more_volumes.len() + 2;
         let name = ('g'..='p').nth(self.more_volumes.len()).ok_or("no device name is left")?;
@@ -139,8 +139,16 @@ impl Stage {
     /// # Errors
     /// Why there is none.
     pub fn renew_volume(&mut self) -> Result<(), Box<dyn Error>> {
+        self.renew_volume_with(VOLUME_BYTES)
+    }
+
+    /// The same with a volume of so many bytes; XFS wants 300 MiB.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn renew_volume_with(&mut self, bytes: u64) -> Result<(), Box<dyn Error>> {
         self.instance = None;
-        self.volume = blank_volume(&self.base)?;
+        self.volume = blank_volume(&self.base, bytes)?;
         self.description.volumes = vec![self.volume.device().to_owned()];
         Ok(())
     }
@@ -330,8 +338,8 @@ fn config(files: &Path, backend: &str) -> Config {
     }
 }
 
-fn blank_volume(base: &Base) -> std::io::Result<Volume> {
-    Volume::blank(&base.runs().join(crate::instance::next_name("volume")), VOLUME_BYTES)
+fn blank_volume(base: &Base, bytes: u64) -> std::io::Result<Volume> {
+    Volume::blank(&base.runs().join(crate::instance::next_name("volume")), bytes)
 }
 
 fn bind(address: &str, port: u16) -> Bind {

@@ -72,13 +72,28 @@ impl Deployment {
 
     /// Boots the instance, waits until user data has ended well and the node is ready.
     #[track_caller]
-    pub(super) fn start(mut self) -> Node {
+    pub(super) fn start(self) -> Node {
+        self.start_seeing(|_| {})
+    }
+
+    /// The same; every status up to there is shown to `seen`.
+    #[track_caller]
+    pub(super) fn start_seeing(self, seen: impl Fn(&serde_json::Value)) -> Node {
+        let node = self.start_until("the node to be ready", |status| {
+            seen(status);
+            status["node"]["state"] == "ready"
+        });
+        assert_eq!(node.status["problems"], serde_json::json!([]));
+        node
+    }
+
+    /// Boots the instance, waits until user data has ended well and the status is as wanted.
+    #[track_caller]
+    pub(super) fn start_until(mut self, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> Node {
         self.stage.boot(&self.node_toml).unwrap();
         let (code, output) = self.stage.wait_for_user_data(BOOTSTRAP_DEADLINE).unwrap();
         assert_eq!(code, 0, "{output}");
-        let ready = |status: &serde_json::Value| status["node"]["state"] == "ready";
-        let status = self.stage.wait_for_status("the node to be ready", READY_DEADLINE, ready).unwrap();
-        assert_eq!(status["problems"], serde_json::json!([]));
+        let status = self.stage.wait_for_status(what, READY_DEADLINE, wanted).unwrap();
         Node::new(self.stage, status)
     }
 }

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Until the service that is healthy answers from outside, and a line that was written is in CloudWatch Logs.
 const SOON: Duration = Duration::from_secs(30);
 
+/// What the first line of a service says: of the sample application, and of the model server's stand-in.
+const FIRST: [&str; 2] = ["start", "listening"];
+
 /// A ready node.
 pub(super) struct Node {
     pub(super) stage: Stage,
@@ -94,7 +97,8 @@ impl Node {
     pub(super) fn ships(&self, group: &str, retention_days: i64, services: &[&str]) {
         for service in services {
             wait_for(&format!("lines of {service} in {group}"), SOON, || {
-                match self.shipped(group, service).iter().find(|line| line["event"] == "start") {
+                let lines = self.shipped(group, service);
+                match lines.iter().find(|line| FIRST.iter().any(|event| line["event"] == *event)) {
                     Some(_) => Ok(()),
                     None => Err(format!("{:?}", self.streams())),
                 }

@@ -119,7 +119,9 @@ fn finish(
     problems.extend(gpu.problems);
     let mut asked = Vec::new();
     for ((listed, goal), draft) in goals.iter().zip(&drafts) {
-        let needed = draft.asks_registry || goal.asked.is_none() || missing(view, listed, goal);
+        // What a server has that is still to answer may be all that is needed.
+        let needed =
+            view.up.is_some() && (draft.asks_registry || goal.asked.is_none() || missing(view, listed, goal));
         match lookups::due(view, listed, needed) {
             Some(due) if due <= view.now || (draft.asks_registry && lookups::is_outdated(view, listed)) => {
                 asked.push(listed.model.reference.clone());

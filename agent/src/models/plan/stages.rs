@@ -10,7 +10,7 @@ use super::view::{Listed, View};
 use super::wanted::{Goal, way_back};
 use super::words::{bytes, short};
 use super::{Action, Note, Step};
-use crate::models::observed::StepKind;
+use crate::models::observed::{Attempt, StepKind};
 use crate::models::server::{Kind, Loaded};
 use node::config::settings::Prewarm;
 use std::time::Duration;
@@ -168,7 +168,10 @@ impl<'a> Stage<'a> {
             loaded.filter(|(full, it)| full.as_ref() == Some(&self.listed.full) && it.digest != self.digest);
         let named = others.find_map(|(_, loaded)| Some((loaded, self.name_of(&loaded.digest)?)));
         let Some((loaded, name)) = named else { return false };
-        if let Some(attempt) = self.view.attempt(&self.listed.full, StepKind::Unload) {
+        // One that was brought into memory since was not meant by it.
+        let load = self.view.attempt_on(self.listed, StepKind::Load, &loaded.digest);
+        let meant = |attempt: &&Attempt| load.is_none_or(|load| load.at <= attempt.at);
+        if let Some(attempt) = self.view.attempt(&self.listed.full, StepKind::Unload).filter(meant) {
             let age = self.view.since(attempt.at);
             if let Some(until) = self.view.backs_off(Some(attempt)).filter(|_| age < SETTLES) {
                 draft.until(format!("{} could not be let go of", short(&loaded.digest)), until);

@@ -247,6 +247,20 @@ fn a_tag_is_asked_for_at_its_interval_and_what_is_pinned_and_there_never() {
 }
 
 #[test]
+fn a_tag_that_is_never_followed_is_asked_for_only_when_a_server_has_answered_without_it() {
+    let mut node = served();
+    node.settings.every = None;
+    let mut observed = node.observed();
+    observed.lookups.clear();
+    assert_eq!(planned(&node, &observed, false).lookups, []);
+    let ServerView::Up { installed, .. } = &mut observed.server else { panic!("it is up") };
+    installed.clear();
+    assert_eq!(planned(&node, &observed, false).lookups.len(), 3);
+    observed.server = ServerView::NotRunning { reason: "service ollama is starting".to_owned() };
+    assert_eq!(planned(&node, &observed, false).lookups, []);
+}
+
+#[test]
 fn models_that_node_toml_no_longer_has_go_when_they_are_ours_and_old() {
     for (reclaim, after, goes) in [
         (Reclaim::Ours, 168 * 3600 + 3600, true),

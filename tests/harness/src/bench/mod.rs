@@ -12,7 +12,7 @@ mod delays;
 mod hundred;
 mod idle;
 pub mod prewarm;
-mod processor;
+pub mod processor;
 mod report;
 mod samples;
 mod small;

@@ -10,18 +10,18 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 /// What a program used between two looks.
-pub(super) struct Usage {
+pub struct Usage {
     /// Of one core.
-    pub(super) percent: f64,
-    pub(super) resident_bytes: u64,
+    pub percent: f64,
+    /// Of its memory.
+    pub resident_bytes: u64,
 }
 
 /// Measures the main processes of these units side by side.
-pub(super) fn of_units(
-    stage: &Stage,
-    units: &[&str],
-    duration: Duration,
-) -> Result<Vec<Usage>, Box<dyn Error>> {
+///
+/// # Errors
+/// Which of them does not run, or could not be looked at.
+pub fn of_units(stage: &Stage, units: &[&str], duration: Duration) -> Result<Vec<Usage>, Box<dyn Error>> {
     let pids: Vec<u32> = units.iter().map(|unit| main_pid(stage, unit)).collect::<Result<_, _>>()?;
     let look = || pids.iter().map(|pid| processor_seconds(stage, *pid)).collect::<Result<Vec<_>, _>>();
     let (before, began) = (look()?, Instant::now());

@@ -17,6 +17,19 @@ impl Stage {
     /// # Errors
     /// Why it did not boot, or what the script said.
     pub fn bake(&mut self, node_toml: Option<&str>) -> Result<(), Box<dyn Error>> {
+        self.bake_by("./bake.sh", node_toml)
+    }
+
+    /// The same with a node.toml whose models are in the image too.
+    ///
+    /// # Errors
+    /// Why it did not boot, or what the script said.
+    pub fn bake_with_models(&mut self, node_toml: &str) -> Result<(), Box<dyn Error>> {
+        let command = format!("env {} ./bake.sh with-models", self.endpoint());
+        self.bake_by(&command, Some(node_toml))
+    }
+
+    fn bake_by(&mut self, command: &str, node_toml: Option<&str>) -> Result<(), Box<dyn Error>> {
         let name = tarball(&self.dist);
         let mut files = vec![
             (name.clone(), fs::read(self.dist.join(&name))?, 0o644),
@@ -29,7 +42,7 @@ impl Stage {
         self.description.run_user_data = true;
         (self.instance, self.cloud.state().user_data) = (None, None);
         self.instance = Some(Instance::boot(&self.base, &self.description)?);
-        let baked = self.instance().shell(&format!("cd {FOLDER} && ./bake.sh"));
+        let baked = self.instance().shell(&format!("cd {FOLDER} && {command}"));
         if baked.status.success() { Ok(()) } else { Err(baked.to_string().into()) }
     }
 

@@ -36,7 +36,7 @@ pub(in crate::models::plan) struct Node {
 /// What a kill of the agent takes.
 #[derive(Debug, Clone, Default)]
 pub(in crate::models::plan) struct Memory {
-    lookups: BTreeMap<String, Lookup>,
+    pub(in crate::models::plan) lookups: BTreeMap<String, Lookup>,
     kinds: BTreeMap<String, Kind>,
     attempts: BTreeMap<(String, StepKind), Attempt>,
     warmed: BTreeMap<String, WarmedView>,
