@@ -4,7 +4,7 @@ use super::simulation::agent::Node;
 use super::simulation::{MODELS, digest, full, manifest, reference};
 use super::{Action, Plan, kept_name, plan};
 use crate::command::ModelWish;
-use crate::models::files::WarmProgress;
+use crate::models::files::{Partial, WarmProgress};
 use crate::models::observed::{
     Attempt, Failure, GpuView, Observed, ServerView, Serving, StepKind, WarmedView,
 };
@@ -306,6 +306,25 @@ fn what_a_person_asks_for_changes_the_record_or_is_refused() {
     assert_eq!(ask(&mut durable, &model, &ModelWish::Pin { digest: None }), Err("model_pinned"));
     assert_eq!(ask(&mut durable, &model, &ModelWish::Update { retry: false }), Err("model_pinned"));
     assert!(ask(&mut durable, &model, &ModelWish::Update { retry: true }).is_ok());
+}
+
+#[test]
+fn what_the_server_cannot_take_up_goes_before_the_pull_once_it_is_no_longer_in_work() {
+    let mut node = Node::new();
+    node.pass(None);
+    let mut observed = node.observed();
+    let layer = manifest(MODELS[0], 1).layers[0].digest.clone();
+    let broken = Partial { allocated_bytes: 1, modified_at: node.world.now, broken: true };
+    observed.files.as_mut().unwrap().partials.insert(layer.clone(), broken);
+    let early = planned(&node, &observed, false);
+    let pulls_it = |plan: &Plan| plan.pull.as_ref().is_some_and(|step| step.model == full(MODELS[0]));
+    assert!(!pulls_it(&early) && early.step.is_none(), "{early:?}");
+    assert!(reason(&early, 0).contains("is broken"), "{}", reason(&early, 0));
+    assert!(early.wake_at.is_some_and(|at| at <= node.world.now + SignedDuration::from_secs(10)));
+    node.advance(10);
+    let later = planned(&node, &observed, false);
+    let action = later.step.map(|step| step.action);
+    assert_eq!(action, Some(Action::Clean { partials: vec![layer], blobs: Vec::new() }));
 }
 
 #[test]
