@@ -98,7 +98,7 @@ impl Bench {
     }
 
     pub(crate) fn paths(&self) -> Paths {
-        Paths::under(&self.tree())
+        Paths::under(self.tree())
     }
 
     /// The tag names that version from now on.

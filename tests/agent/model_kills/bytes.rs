@@ -24,7 +24,13 @@ pub(crate) const STOPS: [u64; 9] = [
 ];
 
 /// Kills with so many bytes there, and looks what becomes of it.
-pub(crate) fn go(bench: &mut Bench, chapter: Chapter, victim: Victim, stop: u64, sums: &Sums) -> Result<(), String> {
+pub(crate) fn go(
+    bench: &mut Bench,
+    chapter: Chapter,
+    victim: Victim,
+    stop: u64,
+    sums: &Sums,
+) -> Result<(), String> {
     let went = at(bench, chapter, victim, stop, sums);
     went.map_err(|why| format!("{chapter:?}, {victim:?} killed at {stop} B: {why}\n{}", bench.told()))
 }
@@ -68,6 +74,44 @@ fn at(bench: &mut Bench, chapter: Chapter, victim: Victim, stop: u64, sums: &Sum
     Ok(())
 }
 
+/// What a server leaves that dies while it writes about its parts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Broken {
+    /// It was taking them away, from the first on.
+    FirstIsGone,
+    /// It had just opened one to write it.
+    OneIsEmpty,
+}
+
+pub(crate) const BROKEN: [Broken; 2] = [Broken::FirstIsGone, Broken::OneIsEmpty];
+
+/// The server dies in mid-pull and leaves that; it has to come to the version all the same.
+pub(crate) fn leaves(bench: &mut Bench, broken: Broken, sums: &Sums) -> Result<(), String> {
+    let begun = Instant::now();
+    let chapter = Chapter::First;
+    let weights = chapter.weights(bench).unwrap_or_default();
+    chapter.open(bench);
+    let since = bench.registry.served().len();
+    stall(bench, &weights, 2 * PART);
+    bench.start_agent();
+    let went = until_stalled(bench, &weights, 2 * PART, since).and_then(|()| {
+        bench.kill_9(Victim::Server);
+        bench.registry.clear_faults();
+        let part = |number: u32| {
+            let name = format!("{}-partial-{number}", weights.replacen(':', "-", 1));
+            bench.models().join("blobs").join(name)
+        };
+        match broken {
+            Broken::FirstIsGone => std::fs::remove_file(part(0)).unwrap(),
+            Broken::OneIsEmpty => std::fs::write(part(1), "").unwrap(),
+        }
+        bench.start_server();
+        chapter.until_over(bench)
+    });
+    sums.count(begun);
+    went.map_err(|why| format!("{broken:?}: {why}\n{}", bench.told()))
+}
+
 /// So many bytes of the weights come and no more: whole parts, a piece of one, and nothing of the others.
 fn stall(bench: &Bench, weights: &str, stop: u64) {
     let rule = |after: u64, times: Option<u32>| {
@@ -83,7 +127,8 @@ fn stall(bench: &Bench, weights: &str, stop: u64) {
 fn until_stalled(bench: &Bench, weights: &str, stop: u64, since: usize) -> Result<(), String> {
     let look = || {
         let served = bench.registry.served();
-        let parts = served[since..].iter().filter(|it| it.ranged && it.path.ends_with(weights)).count() as u64;
+        let parts =
+            served[since..].iter().filter(|it| it.ranged && it.path.ends_with(weights)).count() as u64;
         let (told, kept) = (bench.proxy.completed(), bytes(&kept_in(&bench.models()), weights));
         if told == stop && kept == stop / PART * PART && parts == WEIGHTS / PART {
             return Ok(());

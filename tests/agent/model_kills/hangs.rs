@@ -53,6 +53,21 @@ pub(crate) struct Measured {
     pub(crate) borne: Option<Duration>,
 }
 
+impl std::fmt::Display for Measured {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Measured { silence, status: (longest, middle), borne } = self;
+        let borne =
+            borne.map_or("not waited for".to_owned(), |borne| format!("{:.1} s", borne.as_secs_f64()));
+        write!(
+            out,
+            "given up after: {borne}; signs of life at most {:.1} s apart; `agentctl status` took {} ms, at most {} ms",
+            silence.as_secs_f64(),
+            middle.as_millis(),
+            longest.as_millis()
+        )
+    }
+}
+
 /// Leaves every call of that kind without an answer, for its deadline or for `at_most`, and then answers again.
 pub(crate) fn go(bench: &mut Bench, hang: Hang, at_most: Duration) -> Result<Measured, String> {
     let notify = bench.tree().with_extension("notify");
@@ -108,7 +123,10 @@ fn measure(bench: &Bench, hang: Hang, at_most: Duration, life: &UnixDatagram) ->
                 took.push(PATIENCE);
             }
             let pause = asked + Duration::from_millis(400);
-            wait_for("the next look", PATIENCE, || if Instant::now() >= pause { Ok(()) } else { Err(String::new()) }).ok();
+            wait_for("the next look", PATIENCE, || {
+                if Instant::now() >= pause { Ok(()) } else { Err(String::new()) }
+            })
+            .ok();
         }
         over.store(true, Ordering::Release);
         silence.join().unwrap()
@@ -119,15 +137,15 @@ fn measure(bench: &Bench, hang: Hang, at_most: Duration, life: &UnixDatagram) ->
     let borne = bench.proxy.borne().first().copied();
     let measured = Measured { silence, status, borne };
     if silence >= WATCHDOG {
-        return Err(format!("systemd would have ended it: {measured:?}"));
+        return Err(format!("systemd would have ended it: {measured}"));
     }
     // One answer may have waited for a processor.
     if middle >= AT_ONCE {
-        return Err(format!("it does not answer at once: {measured:?}"));
+        return Err(format!("it does not answer at once: {measured}"));
     }
     let late = borne.is_none_or(|borne| borne > deadline + SLACK || borne + SLACK < deadline);
     if late && at_most > deadline {
-        return Err(format!("{} s are its deadline: {measured:?}", hang.deadline_seconds));
+        return Err(format!("{} s are its deadline: {measured}", hang.deadline_seconds));
     }
     Ok(measured)
 }

@@ -70,7 +70,8 @@ fn killer(point: &Point, process: &Arc<AtomicU32>, struck: &Arc<AtomicBool>) -> 
     let (point, times) = (point.clone(), AtomicUsize::new(0));
     let (process, struck) = (Arc::clone(process), Arc::clone(struck));
     Arc::new(move |side, call| {
-        if side != point.side || call != point.call || times.fetch_add(1, Ordering::AcqRel) + 1 != point.time {
+        if side != point.side || call != point.call || times.fetch_add(1, Ordering::AcqRel) + 1 != point.time
+        {
             return Verdict::GoOn;
         }
         // A call may come before it is known whose it is.
@@ -155,7 +156,7 @@ pub(crate) fn account(bench: &mut Bench, kill: &Kill, since: usize, sums: &Sums)
     if kill.victim == Victim::Agent {
         bench.until_pulls_have_ended()?;
     }
-    let before = Before { kept: kept_in(&bench.models()), requests: bench.registry.served().len() };
+    let before = Before { kept: recorded(bench), requests: bench.registry.served().len() };
     match kill.victim {
         Victim::Agent => {
             let weights = kill.point.chapter.weights(bench);
@@ -179,6 +180,18 @@ pub(crate) fn account(bench: &mut Bench, kill: &Kill, since: usize, sums: &Sums)
         }
     }
     Ok(before)
+}
+
+/// What the server has recorded as kept. One that dies while it takes the records of a blob away, from the first on, has
+/// lost them all: what is left cannot be taken up.
+pub(crate) fn recorded(bench: &Bench) -> Vec<Kept> {
+    let mut kept = kept_in(&bench.models());
+    let begins = |digest: &str| {
+        let blob = bench.models().join("blobs").join(digest.replacen(':', "-", 1));
+        blob.exists() || blob.with_file_name(format!("{}-partial-0", digest.replacen(':', "-", 1))).exists()
+    };
+    kept.retain(|kept| begins(&kept.digest));
+    kept
 }
 
 fn until_missed(bench: &Bench) -> Result<(), String> {

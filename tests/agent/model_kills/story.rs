@@ -39,16 +39,12 @@ impl Chapter {
         match self {
             Chapter::First => End { is: 1, previous: None, kept: &[], barred: &[], pulled: &[1] },
             Chapter::Update => End { is: 2, previous: Some(1), kept: &[1], barred: &[], pulled: &[1, 2] },
-            Chapter::Bad => {
-                End { is: 2, previous: Some(1), kept: &[1, 2], barred: &[3], pulled: &[1, 2, 3] }
-            }
+            Chapter::Bad => End { is: 2, previous: Some(1), kept: &[1, 2], barred: &[3], pulled: &[1, 2, 3] },
             Chapter::Rollback => {
                 End { is: 1, previous: Some(2), kept: &[1, 2], barred: &[3], pulled: &[1, 2, 3] }
             }
             // The layers of the barred one lie there for their hour.
-            Chapter::Onward => {
-                End { is: 4, previous: Some(1), kept: &[1], barred: &[3], pulled: &[1, 3, 4] }
-            }
+            Chapter::Onward => End { is: 4, previous: Some(1), kept: &[1], barred: &[3], pulled: &[1, 3, 4] },
         }
     }
 
@@ -158,7 +154,8 @@ impl Chapter {
         let barred: Value = barred.map(|barred| barred["digest"].clone()).collect();
         let wanted: Value = end.barred.iter().map(|version| digest(*version)).collect();
         check("what is barred", &barred, wanted);
-        let open = bench.record()["past"].as_array().into_iter().flatten().filter(|it| it["end"].is_null()).count();
+        let open =
+            bench.record()["past"].as_array().into_iter().flatten().filter(|it| it["end"].is_null()).count();
         check("moves that never ended", &open.into(), 0.into());
         let (names, wanted) = (names(bench)?, self.names(bench));
         if names != wanted {

@@ -5,14 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use harness::model_registry::kept_in;
 use harness::tracer::{Call, Decision, Program, run};
 use harness::wait::wait_for;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bench::{AGENT, Bench, PATIENCE};
-use crate::kills::{Before, Sums, goes_on};
+use crate::kills::{Before, Sums, goes_on, recorded};
 use crate::story::Chapter;
 
 /// The traced agent is slower than one that is not, and must end.
@@ -33,14 +32,16 @@ pub(crate) fn go(bench: &mut Bench, chapter: Chapter, number: usize, sums: &Sums
             return Ok(());
         }
         bench.until_pulls_have_ended()?;
-        let kept = kept_in(&bench.models());
+        let kept = recorded(bench);
         let before = Before { kept, requests: bench.registry.served().len() };
         bench.start_agent();
         goes_on(bench, chapter, &before)?;
         sums.count(begun);
         Ok(())
     });
-    went.map_err(|why| format!("{chapter:?}, killed before change {number} of the record: {why}\n{}", bench.told()))
+    went.map_err(|why| {
+        format!("{chapter:?}, killed before change {number} of the record: {why}\n{}", bench.told())
+    })
 }
 
 /// Runs the agent until the change of that number, or the end of the chapter. The changes, and whether it was killed.
@@ -59,7 +60,9 @@ fn traced(bench: &mut Bench, chapter: Chapter, number: usize) -> Result<(Vec<Str
     let (counts, struck) = (AtomicBool::new(chapter == Chapter::First), Arc::new(AtomicBool::new(false)));
     let changes = Mutex::new(Vec::new());
     let mut decide = |call: &Call| {
-        if !counts.load(Ordering::Acquire) || !call.object.contains("/models.json") && !call.object.contains(".models.") {
+        if !counts.load(Ordering::Acquire)
+            || !call.object.contains("/models.json") && !call.object.contains(".models.")
+        {
             return Decision::GoOn;
         }
         let mut changes = changes.lock().unwrap_or_else(PoisonError::into_inner);
