@@ -155,18 +155,11 @@ pub(crate) struct Before {
 pub(crate) fn account(bench: &mut Bench, kill: &Kill, since: usize, sums: &Sums) -> Result<Before, String> {
     if kill.victim == Victim::Agent {
         bench.until_pulls_have_ended()?;
+        until_written_down(bench, kill.point.chapter)?;
     }
     let before = Before { kept: recorded(bench), requests: bench.registry.served().len() };
     match kill.victim {
-        Victim::Agent => {
-            let weights = kill.point.chapter.weights(bench);
-            let kept = weights.map_or(0, |weights| bytes(&before.kept, &weights));
-            let told = if kill.point.chapter.weights(bench).is_some() { bench.proxy.completed() } else { 0 };
-            if kept < told {
-                return Err(format!("the server had told of {told} B of a layer and has kept {kept}"));
-            }
-            bench.start_agent();
-        }
+        Victim::Agent => bench.start_agent(),
         Victim::Server => {
             let served = bench.registry.served();
             let ranged = || served[since..].iter().filter(|served| served.ranged);
@@ -192,6 +185,17 @@ pub(crate) fn recorded(bench: &Bench) -> Vec<Kept> {
     };
     kept.retain(|kept| begins(&kept.digest));
     kept
+}
+
+/// A server whose client is gone keeps all that it has told of.
+fn until_written_down(bench: &Bench, chapter: Chapter) -> Result<(), String> {
+    let Some(weights) = chapter.weights(bench) else { return Ok(()) };
+    let told = bench.proxy.completed();
+    let look = || match bytes(&recorded(bench), &weights) {
+        kept if kept >= told => Ok(()),
+        kept => Err(format!("of {told} B that it has told of, {kept} are kept")),
+    };
+    wait_for("the server to write down what came", PATIENCE, look).map_err(|error| error.to_string())
 }
 
 fn until_missed(bench: &Bench) -> Result<(), String> {

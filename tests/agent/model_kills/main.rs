@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use story::{CHAPTERS, Chapter};
 
 /// Most of the time everybody waits for something.
-const WORKERS: usize = 6;
+const WORKERS: usize = 8;
 /// Kills of a share: at calls, at bytes, at changes of the record.
 const SHARE: [usize; 3] = [54, 12, 12];
 /// Calls of a share are left without an answer so long.
