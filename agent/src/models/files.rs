@@ -45,6 +45,10 @@ pub struct Partial {
     pub allocated_bytes: u64,
     /// When it, or one of its parts, was last written.
     pub modified_at: Timestamp,
+    /// The server cannot take it up: the file of a part is empty, or missing before one that is there. Every pull of the
+    /// layer fails until it is removed. Source: ollama `server/download.go`, which reads the parts that it finds and at
+    /// the end removes as many from number 0 on.
+    pub broken: bool,
 }
 
 /// Why the folder could not be read or changed.

@@ -198,9 +198,9 @@ fn partial(place: &Path) -> PathBuf {
 
 fn parts_on_disk(place: &Path) -> Result<Vec<Part>, String> {
     let mut parts = Vec::new();
-    for number in 0.. {
+    for number in numbers_on_disk(place) {
         let file = format!("{}-{number}", partial(place).display());
-        let Ok(text) = std::fs::read_to_string(&file) else { break };
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
         // As with Ollama, one that a full disk has left empty stops every pull of this blob until it is removed.
         let end = if text.is_empty() { "EOF" } else { "unexpected EOF" };
         let part: Value = serde_json::from_str(&text).map_err(|_| end.to_owned())?;
@@ -213,6 +213,18 @@ fn parts_on_disk(place: &Path) -> Result<Vec<Part>, String> {
         });
     }
     Ok(parts)
+}
+
+/// Of the parts that are there, in order. As with Ollama, that some may be missing is not seen.
+fn numbers_on_disk(place: &Path) -> Vec<usize> {
+    let path = partial(place);
+    let prefix = format!("{}-", path.file_name().unwrap_or_default().to_string_lossy());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let names = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let number = |name: std::ffi::OsString| name.to_str()?.strip_prefix(&prefix)?.parse().ok();
+    let mut numbers: Vec<usize> = names.filter_map(number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 impl Part {
@@ -271,8 +283,10 @@ impl Transfer {
             self.parts.iter().for_each(|part| drop(part.write(&self.place)));
         }
         ended?;
-        for part in &self.parts {
-            std::fs::remove_file(format!("{}-{}", path.display(), part.number)).ok();
+        // By place and not by number: where one is missing, this fails at every pull.
+        for place in 0..self.parts.len() {
+            let part = PathBuf::from(format!("{}-{place}", path.display()));
+            std::fs::remove_file(&part).map_err(|error| words("remove", &part, &error))?;
         }
         std::fs::rename(&path, &self.place).map_err(|error| words("rename", &path, &error))
     }

@@ -13,7 +13,7 @@ use crate::observed::Disk;
 use jiff::Timestamp;
 use nix::sys::stat::FileStat;
 use node::config::settings::ModelReference;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -101,8 +101,8 @@ pub(super) enum LayerName {
     Whole(String),
     /// `sha256-HEX-partial`
     OnItsWay(String),
-    /// `sha256-HEX-partial-N`
-    Part(String),
+    /// `sha256-HEX-partial-N`, and N
+    Part(String, u32),
 }
 
 /// Takes the name of a file apart; `None` for one that is not the server's.
@@ -120,12 +120,14 @@ pub(super) fn layer_name(name: &str) -> Option<LayerName> {
         Some(ending) => {
             let number = ending.strip_prefix("partial-")?;
             let is_number = !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit());
-            is_number.then_some(LayerName::Part(digest))
+            // More parts than that nobody makes.
+            is_number.then(|| LayerName::Part(digest, number.parse().unwrap_or(u32::MAX)))
         }
     }
 }
 
 fn layers(blobs: &Directory, left: &mut Left, files: &mut Files) -> Result<(), FilesError> {
+    let mut parts: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
     for name in blobs.names()? {
         let name = name?;
         left.take(blobs)?;
@@ -144,14 +146,26 @@ fn layers(blobs: &Directory, left: &mut Left, files: &mut Files) -> Result<(), F
                 note(&mut files.partials, digest, allocated_bytes, modified_at);
             }
             // Without the layer itself too: somebody has to remove it.
-            LayerName::Part(digest) => note(&mut files.partials, digest, 0, modified_at),
+            LayerName::Part(digest, number) => {
+                note(&mut files.partials, digest.clone(), 0, modified_at);
+                // An empty one is no part, and a number that no part has.
+                let numbers = parts.entry(digest).or_default();
+                numbers.insert(if state.st_size == 0 { u32::MAX } else { number });
+            }
+        }
+    }
+    for (digest, numbers) in parts {
+        if let Some(partial) = files.partials.get_mut(&digest) {
+            // One number too high says that one is missing, or empty.
+            partial.broken = numbers.iter().zip(0..).any(|(number, place)| *number != place);
         }
     }
     Ok(())
 }
 
 fn note(partials: &mut BTreeMap<String, Partial>, digest: String, allocated_bytes: u64, at: Timestamp) {
-    let partial = partials.entry(digest).or_insert(Partial { allocated_bytes: 0, modified_at: at });
+    let partial =
+        partials.entry(digest).or_insert(Partial { allocated_bytes: 0, modified_at: at, broken: false });
     partial.allocated_bytes += allocated_bytes;
     partial.modified_at = partial.modified_at.max(at);
 }

@@ -63,6 +63,32 @@ fn a_partial_is_as_old_as_the_newest_of_its_parts_and_a_part_alone_is_one_too() 
 }
 
 #[test]
+fn a_partial_is_broken_when_a_part_is_empty_or_missing_before_another() {
+    for (left, is_broken) in [
+        (&["0", "1", "2"][..], false),
+        (&["0", "1"], false),
+        (&[], false),
+        (&["1", "2"], true),
+        (&["0", "2"], true),
+        (&["0", "1", "99999999999999999999"], true),
+    ] {
+        let (folder, coming) = (Folder::new(), digest_of(b"coming"));
+        fs::write(folder.blob_path(&coming, "-partial"), "x").unwrap();
+        for number in left {
+            fs::write(folder.blob_path(&coming, &format!("-partial-{number}")), "{}").unwrap();
+        }
+        assert_eq!(seen(&folder).partials[&coming].broken, is_broken, "{left:?}");
+    }
+    for empty in ["0", "1"] {
+        let (folder, coming) = (Folder::new(), digest_of(b"coming"));
+        folder.partial(&coming, 1 << 20, b"x");
+        assert!(!seen(&folder).partials[&coming].broken);
+        fs::write(folder.blob_path(&coming, &format!("-partial-{empty}")), "").unwrap();
+        assert!(seen(&folder).partials[&coming].broken, "{empty}");
+    }
+}
+
+#[test]
 fn names_that_are_not_the_servers_are_nobodys_business() {
     let digits = "0".repeat(64);
     for name in [
@@ -82,7 +108,7 @@ fn names_that_are_not_the_servers_are_nobodys_business() {
     let digest = format!("sha256:{digits}");
     assert_eq!(layer_name(&format!("sha256-{digits}")), Some(LayerName::Whole(digest.clone())));
     assert_eq!(layer_name(&format!("sha256-{digits}-partial")), Some(LayerName::OnItsWay(digest.clone())));
-    assert_eq!(layer_name(&format!("sha256-{digits}-partial-12")), Some(LayerName::Part(digest)));
+    assert_eq!(layer_name(&format!("sha256-{digits}-partial-12")), Some(LayerName::Part(digest, 12)));
 }
 
 #[test]

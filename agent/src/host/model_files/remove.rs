@@ -21,7 +21,7 @@ pub(super) fn partials(directory: &Path, digests: &[String]) -> Result<(), Files
     let mut parts = Vec::new();
     for name in blobs.names()? {
         let Some(name) = name?.to_str().map(str::to_owned) else { continue };
-        if matches!(layer_name(&name), Some(LayerName::Part(digest)) if wanted.contains(digest.as_str())) {
+        if matches!(layer_name(&name), Some(LayerName::Part(digest, _)) if wanted.contains(digest.as_str())) {
             parts.push(name);
         }
     }

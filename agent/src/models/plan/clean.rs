@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Layers without a name, and what is left of a pull, may still be in work for so long.
 const IN_WORK: Duration = Duration::from_secs(3600);
+/// A server that works on a part's file has it whole again, or gone with the others, within this time.
+const SETTLED: Duration = Duration::from_secs(10);
 /// Stands for the model in steps on files.
 pub(super) const FOLDER: &str = "the folder of the models";
 
@@ -86,7 +88,33 @@ impl<'a> Cleaning<'a> {
             Age::Unused(age) => unused_for.checked_sub(*age).filter(|left| !left.is_zero()),
             Age::Any | Age::Unknown => None,
         });
-        left.min().map(|left| self.view.now + left)
+        let broken = self.broken().map(|(_, until)| until).filter(|until| *until > self.view.now);
+        left.map(|left| self.view.now + left).chain(broken).min()
+    }
+
+    /// What is left of pulls that the server cannot take up, and when that is certain.
+    fn broken(&self) -> impl Iterator<Item = (&'a str, Timestamp)> + use<'a> {
+        let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
+        let broken = partials.filter(|(_, partial)| partial.broken);
+        broken.map(|(digest, partial)| (digest.as_str(), partial.modified_at + SETTLED))
+    }
+
+    /// Until when a pull of that version would only fail, as what is left of an earlier one has to go first.
+    pub(super) fn blocks(&self, manifest: &Manifest) -> Option<Timestamp> {
+        let layers: BTreeSet<&str> = manifest.layers.iter().map(|layer| layer.digest.as_str()).collect();
+        self.broken().filter(|(digest, _)| layers.contains(digest)).map(|(_, until)| until).max()
+    }
+
+    /// What is left of pulls that the server cannot take up: needed or not, every pull of these layers fails until it goes.
+    pub(super) fn unusable(&self) -> Option<Step> {
+        let due = |(digest, until): (&str, Timestamp)| (until <= self.view.now).then(|| digest.to_owned());
+        let partials: Vec<String> = self.broken().filter_map(due).collect();
+        let goes = !partials.is_empty() && self.view.observed.pulling.is_none();
+        goes.then(|| Step {
+            model: FOLDER.to_owned(),
+            action: Action::Clean { partials, blobs: Vec::new() },
+            reason: "the server cannot take up what is left of these pulls".to_owned(),
+        })
     }
 
     /// The first thing to go for a pull that does not fit; `None` where it would not fit all the same.

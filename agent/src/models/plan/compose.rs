@@ -145,6 +145,7 @@ fn finish(
         wake.append(&mut draft.wake);
     }
     if view.up.is_some() {
+        steps.extend(cleaning.unusable().map(|step| (Urgency::Room, step)));
         steps.extend(cleaning.damaged().map(|step| (Urgency::Room, step)));
         steps.extend(cleaning.by_age().map(|step| (Urgency::Clean, step)));
     }

@@ -38,6 +38,10 @@ pub(super) fn pull(
     if waits(view, listed, digest, draft) {
         return;
     }
+    if let Some(until) = cleaning.blocks(manifest) {
+        draft.until("what an earlier pull left is broken and is removed first".to_owned(), until);
+        return;
+    }
     match room(view, manifest, promised) {
         Some(room) if !room.is_enough() => {
             refuse(view, listed, (&room.words(), digest), draft);

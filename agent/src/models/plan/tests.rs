@@ -4,7 +4,7 @@ use super::simulation::agent::Node;
 use super::simulation::{MODELS, digest, full, manifest, reference};
 use super::{Action, Plan, kept_name, plan};
 use crate::command::ModelWish;
-use crate::models::files::WarmProgress;
+use crate::models::files::{Partial, WarmProgress};
 use crate::models::observed::{
     Attempt, Failure, GpuView, Observed, ServerView, Serving, StepKind, WarmedView,
 };
@@ -340,6 +340,25 @@ fn going_back_while_a_version_is_on_its_way_means_the_one_that_is_good() {
     durable.models.get_mut(&full(MODELS[0])).unwrap().good = Some(digest(MODELS[0], 0));
     wish(&mut durable, &asked, &ModelWish::Rollback).unwrap();
     assert_eq!(pin(&durable), digest(MODELS[0], 2));
+}
+
+#[test]
+fn what_the_server_cannot_take_up_goes_before_the_pull_once_it_is_no_longer_in_work() {
+    let mut node = Node::new();
+    node.pass(None);
+    let mut observed = node.observed();
+    let layer = manifest(MODELS[0], 1).layers[0].digest.clone();
+    let broken = Partial { allocated_bytes: 1, modified_at: node.world.now, broken: true };
+    observed.files.as_mut().unwrap().partials.insert(layer.clone(), broken);
+    let early = planned(&node, &observed, false);
+    let pulls_it = |plan: &Plan| plan.pull.as_ref().is_some_and(|step| step.model == full(MODELS[0]));
+    assert!(!pulls_it(&early) && early.step.is_none(), "{early:?}");
+    assert!(reason(&early, 0).contains("is broken"), "{}", reason(&early, 0));
+    assert!(early.wake_at.is_some_and(|at| at <= node.world.now + SignedDuration::from_secs(10)));
+    node.advance(10);
+    let later = planned(&node, &observed, false);
+    let action = later.step.map(|step| step.action);
+    assert_eq!(action, Some(Action::Clean { partials: vec![layer], blobs: Vec::new() }));
 }
 
 #[test]

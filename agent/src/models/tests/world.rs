@@ -325,7 +325,9 @@ impl ModelFiles for Simulated {
             if *bytes >= SIZE {
                 files.blobs.insert(layer.clone(), Blob { size_bytes: SIZE, modified_at });
             } else {
-                files.partials.insert(layer.clone(), Partial { allocated_bytes: *bytes, modified_at });
+                files
+                    .partials
+                    .insert(layer.clone(), Partial { allocated_bytes: *bytes, modified_at, broken: false });
             }
         }
         files.manifests = world.names.iter().map(|(full, digest)| (full.clone(), manifest(digest))).collect();

@@ -474,7 +474,7 @@ pub(in crate::models::plan) fn files(world: &World) -> Files {
         (digest.clone(), Blob { size_bytes: *size, modified_at: *at })
     };
     let partial = |(digest, (size, at)): (&String, &(u64, Timestamp))| {
-        (digest.clone(), Partial { allocated_bytes: *size, modified_at: *at })
+        (digest.clone(), Partial { allocated_bytes: *size, modified_at: *at, broken: false })
     };
     Files {
         disk: Some(Disk { free_bytes: world.free(), total_bytes: world.room }),
