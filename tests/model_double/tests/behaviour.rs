@@ -55,6 +55,26 @@ async fn a_killed_server_goes_on_where_its_part_files_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_killed_while_it_took_its_part_files_away_trips_over_the_rest_at_every_pull() {
+    let mut scene = Scene::set(&[("DOUBLE_PART_BYTES", "524288"), ("OLLAMA_NOPRUNE", "1")]).await;
+    scene.models.push("m:1", &Model::new(SEED, 2 * MEBIBYTE));
+    scene.models.limit(Some(4 * MEBIBYTE));
+    scene.begin("/api/pull", &json!({"model": "m:1"}));
+    scene.until_kept(1).await;
+    scene.process.signal(Signal::SIGKILL).unwrap();
+    scene.process.wait_for_exit(DEADLINE).unwrap();
+    scene.models.limit(None);
+    let blob = scene.models.layers("m:1")[0].digest.replacen(':', "-", 1);
+    std::fs::remove_file(scene.folder().join("blobs").join(format!("{blob}-partial-0"))).unwrap();
+    scene.restart();
+    for _ in 0..2 {
+        let lines = scene.pull("m:1").await;
+        let error = lines.last().unwrap()["error"].as_str().unwrap_or_default().to_owned();
+        assert!(error.contains("-partial-0: no such file or directory"), "{lines:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_who_pull_the_same_share_one_transfer_and_it_outlives_the_first() {
     let scene = Scene::set(&[]).await;
     scene.models.push("m:1", &Model::new(SEED, 4 * MEBIBYTE));

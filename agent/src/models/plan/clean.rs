@@ -94,9 +94,14 @@ impl<'a> Cleaning<'a> {
 
     /// What is left of pulls that the server cannot take up, and when that is certain.
     fn broken(&self) -> impl Iterator<Item = (&'a str, Timestamp)> + use<'a> {
+        let now = self.view.now;
         let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
         let broken = partials.filter(|(_, partial)| partial.broken);
-        broken.map(|(digest, partial)| (digest.as_str(), partial.modified_at + SETTLED))
+        broken.map(move |(digest, partial)| {
+            // One of the future was written before the clock was set back.
+            let at = partial.modified_at;
+            (digest.as_str(), if at > now { now } else { at + SETTLED })
+        })
     }
 
     /// Until when a pull of that version would only fail, as what is left of an earlier one has to go first.

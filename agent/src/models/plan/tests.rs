@@ -358,7 +358,11 @@ fn what_the_server_cannot_take_up_goes_before_the_pull_once_it_is_no_longer_in_w
     node.advance(10);
     let later = planned(&node, &observed, false);
     let action = later.step.map(|step| step.action);
-    assert_eq!(action, Some(Action::Clean { partials: vec![layer], blobs: Vec::new() }));
+    let clean = Some(Action::Clean { partials: vec![layer], blobs: Vec::new() });
+    assert_eq!(action, clean);
+    node.advance(-3600);
+    let set_back = planned(&node, &observed, false);
+    assert_eq!(set_back.step.map(|step| step.action), clean, "the clock was set back");
 }
 
 #[test]
