@@ -1,6 +1,6 @@
 //! What a boot brings, what there is without the volume, and what the agent costs afterwards.
 
-use super::node::{Node, VOLUME, model};
+use super::node::{FOLDER, Node, VOLUME, model};
 use super::room::FIRST;
 use super::scene::{PATIENCE, catch};
 use harness::bench::processor;
@@ -24,6 +24,9 @@ pub(super) fn the_agent_costs_little_while_a_model_is_served(node: &Node) {
 }
 
 pub(super) fn without_its_volume_the_server_is_not_started_and_models_say_why(node: &mut Node) {
+    // A machine that boots has nothing of its disks in memory; here the kernel goes on.
+    let forget = format!("sync; for file in {FOLDER}/blobs/*; do dd if=$file iflag=nocache count=0; done");
+    node.shell(&forget).expect_success();
     let volumes = std::mem::take(&mut node.scene.stage.description().volumes);
     node.scene.stage.reboot().unwrap();
     let seen = node.until("the server to be down for want of its volume", |models| {

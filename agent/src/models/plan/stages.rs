@@ -164,12 +164,17 @@ impl<'a> Stage<'a> {
     /// versions with the same weights for one.
     fn lets_go_of_another(&self, draft: &mut Draft) -> bool {
         let loaded = self.view.up.iter().flat_map(|up| &up.loaded);
-        let mut others =
-            loaded.filter(|(full, it)| full.as_ref() == Some(&self.listed.full) && it.digest != self.digest);
-        let named = others.find_map(|(_, loaded)| Some((loaded, self.name_of(&loaded.digest)?)));
-        let Some((loaded, name)) = named else { return false };
-        // One that was brought into memory since was not meant by it.
-        let load = self.view.attempt_on(self.listed, StepKind::Load, &loaded.digest);
+        let others = loaded.map(|(full, it)| (full.as_ref() == Some(&self.listed.full), it));
+        let others: Vec<&Loaded> =
+            others.filter(|(ours, it)| *ours && it.digest != self.digest).map(|(_, it)| *it).collect();
+        let named = others.iter().find_map(|it| Some((*it, self.name_of(&it.digest)?, it.digest.as_str())));
+        // One that has no name any more, and that the server took for this one when this one was loaded.
+        let own = self.view.attempt_on(self.listed, StepKind::Load, self.digest);
+        let taken = own.filter(|own| own.failure.is_none()).and(others.first());
+        let taken = taken.map(|it| (*it, self.listed.model.reference.clone(), self.digest));
+        let Some((loaded, name, brought)) = named.or(taken) else { return false };
+        // What was brought into memory since was not meant by it.
+        let load = self.view.attempt_on(self.listed, StepKind::Load, brought);
         let meant = |attempt: &&Attempt| load.is_none_or(|load| load.at <= attempt.at);
         if let Some(attempt) = self.view.attempt(&self.listed.full, StepKind::Unload).filter(meant) {
             let age = self.view.since(attempt.at);
@@ -204,7 +209,9 @@ impl<'a> Stage<'a> {
     fn settles(&self, draft: &mut Draft) -> bool {
         let attempt = self.view.attempt_on(self.listed, StepKind::Load, self.digest);
         let up = self.view.up.as_ref().map(|up| up.since);
-        let done = attempt.filter(|it| it.failure.is_none() && up.is_some_and(|up| it.at >= up));
+        let unload = self.view.attempt(&self.listed.full, StepKind::Unload);
+        let gone = |load: &Attempt| unload.is_some_and(|it| it.failure.is_none() && it.at > load.at);
+        let done = attempt.filter(|it| it.failure.is_none() && up.is_some_and(|up| it.at >= up) && !gone(it));
         let until = done.map(|done| done.at + SETTLES).filter(|until| *until > self.view.now);
         if let Some(until) = until {
             draft.until("it was loaded a moment ago and is not in memory".to_owned(), until);
