@@ -30,14 +30,9 @@ pub(super) async fn command(session: &Session, verb: ModelsVerb) -> Result<u8, E
         }
         ModelsVerb::Update { name, retry, wait } => {
             let name = name.as_deref();
-            let accepted = match retry {
-                true => {
-                    let path = api::models("update", name, &[("retry", "true")]);
-                    session.client.command_with_lookup(&path).await?
-                }
-                false => session.client.command(&api::models("update", name, &[])).await?,
-            };
-            say(&accepted)?;
+            let query: &[_] = if retry { &[("retry", "true")] } else { &[] };
+            let path = api::models("update", name, query);
+            say(&session.client.command_with_lookup(&path).await?)?;
             until_done(session, wait, |seen| update(seen, name, asked_at, retry)).await
         }
         ModelsVerb::Rollback { name, wait } => rollback(session, name, wait).await,
