@@ -78,7 +78,6 @@ pub(crate) fn container(id: &str, started_at: Timestamp, address: &str) -> Conta
         state: ContainerState::Running { started_at },
         created_at: started_at,
         address: Some(address.parse().unwrap()),
-        network_prefix: None,
         image_health: None,
         pid: None,
         routed_ports: Vec::new(),
