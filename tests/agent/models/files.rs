@@ -1,7 +1,5 @@
 //! Files on the volume that are not what their names say.
 
-#![expect(clippy::disallowed_methods, reason = "damages them")]
-
 use crate::Situation;
 use crate::scene::{MEBIBYTE, SOON, Scene};
 use std::os::unix::fs::FileExt as _;

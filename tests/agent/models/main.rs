@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     let count = long.len() + short.len();
     println!("running {count} tests");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let failed = run(long, short.into(), runtime.handle());
+    let failed = run(&long, short.into(), runtime.handle());
     runtime.shutdown_background();
     let word = if failed.is_empty() { "ok" } else { "FAILED" };
     println!("TRIED models: {count} situations");
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
 }
 
 /// Returns the names of those that failed.
-fn run(long: Vec<Situation>, short: VecDeque<Situation>, runtime: &Handle) -> Vec<&'static str> {
+fn run(long: &[Situation], short: VecDeque<Situation>, runtime: &Handle) -> Vec<&'static str> {
     let (queue, failed) = (Mutex::new(short), Mutex::new(Vec::new()));
     let one = |situation: &Situation| {
         if !passes(situation, runtime) {
@@ -73,7 +73,7 @@ fn run(long: Vec<Situation>, short: VecDeque<Situation>, runtime: &Handle) -> Ve
     };
     std::thread::scope(|scope| {
         let one = &one;
-        for situation in &long {
+        for situation in long {
             std::thread::Builder::new()
                 .name(situation.0.to_owned())
                 .spawn_scoped(scope, move || one(situation))

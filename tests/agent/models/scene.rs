@@ -251,9 +251,13 @@ impl Scene {
         self.until_problem(code, said);
         let name = self.name(short);
         for arguments in [vec!["models"], vec!["explain", &name]] {
-            let ended = self.command(AGENTCTL).args(&arguments).output().unwrap();
-            let text = words(&ended);
-            assert!(text.contains(said), "no {said:?} in agentctl {arguments:?}: {text}\n{}", self.story());
+            // Another step may be shown for a moment between two tries.
+            let look = || {
+                let text = words(&self.command(AGENTCTL).args(&arguments).output().unwrap());
+                if text.contains(said) { Ok(()) } else { Err(text) }
+            };
+            let what = format!("{said:?} in agentctl {arguments:?}");
+            wait_for(&what, SOON, look).unwrap_or_else(|story| panic!("{story}\n{}", self.story()));
         }
     }
 
