@@ -50,7 +50,7 @@ pub(super) async fn command(
         Some(settings) => known(settings.models.as_ref(), query.model.as_deref())?,
     }
     // A registry may be asked before the answer, which may take longer than an exchange may otherwise.
-    let deadline = if asks_registry(&wish) {
+    let deadline = if asks_registry(&wish, query.model.as_deref()) {
         connection.may_last();
         COMMAND_DEADLINE + LOOKUP_DEADLINE
     } else {
@@ -61,8 +61,13 @@ pub(super) async fn command(
 }
 
 /// Whether the command may need to know what a tag names before it is taken or refused.
-fn asks_registry(wish: &ModelWish) -> bool {
-    matches!(wish, ModelWish::Update { .. } | ModelWish::Pin { digest: Some(_) })
+fn asks_registry(wish: &ModelWish, model: Option<&str>) -> bool {
+    match wish {
+        // Of all models at once, each is asked for after the answer.
+        ModelWish::Update { .. } => model.is_some(),
+        ModelWish::Pin { digest } => digest.is_some(),
+        ModelWish::Pull | ModelWish::Rollback | ModelWish::Unpin => false,
+    }
 }
 
 /// What the verb means with this query.

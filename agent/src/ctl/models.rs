@@ -30,8 +30,8 @@ pub(super) async fn command(session: &Session, verb: ModelsVerb) -> Result<u8, E
         }
         ModelsVerb::Update { name, retry, wait } => {
             let name = name.as_deref();
-            let retrying: &[_] = if retry { &[("retry", "true")] } else { &[] };
-            let path = api::models("update", name, retrying);
+            let query: &[_] = if retry { &[("retry", "true")] } else { &[] };
+            let path = api::models("update", name, query);
             say(&session.client.command_with_lookup(&path).await?)?;
             until_done(session, wait, |seen| update(seen, name, asked_at, retry)).await
         }

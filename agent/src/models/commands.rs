@@ -4,7 +4,7 @@
 use super::files::ModelFiles;
 use super::questions::Found;
 use super::record::{self, Durable};
-use super::registry::ModelRegistry;
+use super::registry::{Manifest, ModelRegistry};
 use super::server::ModelServer as Server;
 use super::{Models as Loop, Unsaved};
 use crate::command::{Goal, ModelCommand, ModelWish, Refused, Reply, Taken};
@@ -138,11 +138,20 @@ where
         record::wish(durable, &record::Asked { model, observed: &observed, now }, wish)
     }
 
-    /// What failed with that model before counts no longer, and a registry that gave no answer is asked again.
+    /// What failed with that model before counts no longer, and a registry that gave no answer, or had not the version
+    /// that the model is pinned to, is asked again.
     fn begin_anew(&mut self, model: &Model) {
         let full = model.reference.full();
         self.attempts.retain(|(model, _), attempt| *model != full || attempt.failure.is_none());
-        if self.lookups.answers().get(&full).is_some_and(|lookup| lookup.answer.is_err()) {
+        let pin = self.durable.record(&full).and_then(|record| record.pin.as_ref()).map(|pin| &pin.digest);
+        let lacks = model
+            .digest
+            .as_ref()
+            .or(pin)
+            .filter(|pin| self.observer.digest(&model.reference).as_ref() != Some(*pin));
+        let elsewhere = |manifest: &Manifest| lacks.is_some_and(|lacks| *lacks != manifest.digest);
+        let lookup = self.lookups.answers().get(&full);
+        if lookup.is_some_and(|lookup| lookup.answer.as_ref().map_or(true, elsewhere)) {
             self.lookups.begin(&model.reference);
         }
         self.observer.forget();

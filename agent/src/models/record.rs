@@ -142,6 +142,12 @@ impl Record {
         self.past.last().filter(|last| last.end.is_none())
     }
 
+    /// Whether the version passed or failed since: it was there then, and went again.
+    pub(super) fn was_judged(&self, digest: &str, since: Timestamp) -> bool {
+        let judged = |end: &MoveEnd| end.at >= since && end.cause.as_deref() != Some(OVERTAKEN);
+        self.past.iter().any(|step| step.to == digest && step.end.as_ref().is_some_and(judged))
+    }
+
     fn begin(&mut self, from: Option<&str>, to: &str, now: Timestamp) {
         if self.under_way().is_some_and(|open| open.to == to && open.from.as_deref() == from) {
             return;

@@ -164,11 +164,15 @@ impl<'a> Cleaning<'a> {
         let lookups = self.view.observed.lookups.values().filter_map(|lookup| lookup.known.as_ref());
         let registry: BTreeSet<&str> =
             lookups.flat_map(|known| &known.layers).map(|layer| layer.digest.as_str()).collect();
-        let goes = |digest: &&String| {
-            let digest = digest.as_str();
-            files.blobs.contains_key(digest) && (registry.contains(digest) || !named.contains(digest))
+        let goes = |digest: &&str| {
+            files.blobs.contains_key(*digest) && (registry.contains(digest) || !named.contains(digest))
         };
-        let blobs: Vec<String> = self.view.observed.damaged.iter().filter(goes).cloned().collect();
+        let lookups = self.view.observed.lookups.values().filter_map(|lookup| lookup.known.as_ref());
+        let layers = files.manifests.values().chain(lookups).flat_map(|manifest| &manifest.layers);
+        let known = layers.filter(|layer| self.view.is_damaged(layer)).map(|layer| layer.digest.as_str());
+        let damaged: BTreeSet<&str> =
+            self.view.observed.damaged.iter().map(String::as_str).chain(known).collect();
+        let blobs: Vec<String> = damaged.into_iter().filter(goes).map(str::to_owned).collect();
         (!blobs.is_empty()).then(|| Step {
             model: FOLDER.to_owned(),
             action: Action::Clean { partials: Vec::new(), blobs },

@@ -28,10 +28,14 @@ pub(super) struct Gpu {
 
 pub(super) fn gpu(view: &View<'_>) -> Gpu {
     let mut gpu = Gpu::default();
-    if !view.serving.wants_gpus || view.up.is_none() {
+    if view.up.is_none() {
         return gpu;
     }
+    // Also of a server that is not a service of ours: it has a GPU, or no part would be there.
     gpu.problems.extend(partly(view));
+    if !view.serving.wants_gpus {
+        return gpu;
+    }
     let Some((why, since)) = lost(view) else { return gpu };
     let spent = usize::try_from(view.observed.gpu_restarts).unwrap_or(usize::MAX);
     let next = WAITS.get(spent).filter(|_| matches!(view.settings.server, ModelServer::Service { .. }));

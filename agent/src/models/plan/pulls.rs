@@ -20,6 +20,8 @@ use std::time::Duration;
 const AFTER_ANOTHER: Duration = Duration::from_secs(300);
 /// A version whose files came damaged time and again is not pulled again sooner.
 const AFTER_DAMAGES: Duration = Duration::from_secs(6 * 3600);
+/// The silence of a pull is shown in steps of so much: each is a change of the status.
+const SILENCE_STEP: Duration = Duration::from_secs(10);
 
 /// The model is to be a version that is not there.
 pub(super) fn pull(
@@ -139,7 +141,8 @@ fn waits(view: &View<'_>, listed: &Listed<'_>, digest: &str, draft: &mut Draft) 
         looked.filter_map(|kind| view.attempt_on(listed, kind, digest)).any(|attempt| attempt.at >= since)
     };
     let another = pulled.filter(|attempt| {
-        attempt.failure.is_none() && view.installed(listed) != Some(digest) && !came(attempt.at)
+        let elsewhere = attempt.failure.is_none() && view.installed(listed) != Some(digest);
+        elsewhere && !came(attempt.at) && !listed.record.was_judged(digest, attempt.at)
     });
     if let Some(until) = another.map(|attempt| attempt.at + AFTER_ANOTHER).filter(|until| *until > view.now) {
         let text = format!("a pull brought something else than {}, which the registry names", short(digest));
@@ -208,9 +211,12 @@ pub(super) fn progress(view: &View<'_>, listed: &Listed<'_>) -> Option<(f64, Str
     let (done, total) = (pulling.progress.completed_bytes, pulling.progress.total_bytes);
     let known = view.known(listed).filter(|known| known.digest == pulling.digest).map(Manifest::size_bytes);
     let total = total.max(known.unwrap_or_default());
+    let idle = view.since(pulling.moved_at).as_secs() / SILENCE_STEP.as_secs() * SILENCE_STEP.as_secs();
+    let silence = if idle > 0 { format!(", and nothing has come for {idle} s") } else { String::new() };
+    let before = super::report::before(view.attempt_on(listed, StepKind::Pull, &pulling.digest));
     Some((
         super::report::share(done, total),
-        format!("pulls {}: {} of {}", short(&pulling.digest), bytes(done), bytes(total)),
+        format!("pulls {}: {} of {}{silence}{before}", short(&pulling.digest), bytes(done), bytes(total)),
     ))
 }
 

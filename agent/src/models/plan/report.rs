@@ -7,7 +7,7 @@ use super::pulls;
 use super::view::{Listed, View};
 use super::wanted::{Goal, Instead, Source};
 use super::words::{bytes, short};
-use crate::models::observed::{GpuView, ServerView, StepKind, StepUnderWay};
+use crate::models::observed::{Attempt, GpuView, ServerView, StepKind, StepUnderWay};
 use crate::models::record::{Move, OVERTAKEN};
 use crate::status::{
     Model, ModelExplanation, ModelServer, ModelServerState, ModelState, PastUpdate, PastUpdateState, Prewarm,
@@ -128,7 +128,17 @@ pub(super) fn share(done: u64, total: u64) -> f64 {
 fn under_way(view: &View<'_>, listed: &Listed<'_>) -> Option<(f64, String)> {
     let step = view.observed.step.as_ref().filter(|step| step.model == listed.full)?;
     let share = step.warming.map_or(f64::NAN, |warming| share(warming.read_bytes, warming.total_bytes));
-    Some((share, words_of(step)))
+    let before = view.attempt(&listed.full, step.kind);
+    let before = before.filter(|attempt| attempt.digest.as_deref() == view.installed(listed));
+    Some((share, format!("{}{}", words_of(step), self::before(before))))
+}
+
+/// That the try before the one that is under way failed, and why: else nobody would see what fails again and again.
+pub(super) fn before(attempt: Option<&Attempt>) -> String {
+    let failed = attempt.and_then(|attempt| Some((attempt.failures, attempt.failure.as_ref()?)));
+    failed.map_or_else(String::new, |(count, failure)| {
+        format!("; failed before ({count} in a row): {}", failure.message)
+    })
 }
 
 fn words_of(step: &StepUnderWay) -> String {
@@ -168,7 +178,11 @@ fn update(view: &View<'_>, listed: &Listed<'_>, goal: &Goal, reasons: &[Reason])
             let state = if back { UpdateState::RolledBack } else { UpdateState::Quarantined };
             return of(state, candidate, Some(cause.clone()));
         }
-        Some(Instead::Elsewhere(_) | Instead::Damaged) => return of(UpdateState::Waiting, candidate, first),
+        Some(Instead::Elsewhere(_) | Instead::Damaged) => {
+            // Beside what is being done about it, which is the first reason.
+            let why = super::wanted::words(goal, &listed.name());
+            return of(UpdateState::Waiting, candidate, why);
+        }
         None => {}
     }
     let arrived = installed.is_some() && installed == goal.digest.as_deref();

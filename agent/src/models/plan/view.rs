@@ -4,7 +4,7 @@ use crate::models::files::Files;
 use crate::models::observed::{Attempt, Observed, ServerView, Serving, StepKind};
 use crate::models::plan::kept_name;
 use crate::models::record::{Durable, Record};
-use crate::models::registry::Manifest;
+use crate::models::registry::{Layer, Manifest};
 use crate::models::server::{Installed, Loaded};
 use jiff::Timestamp;
 use node::config::settings::{self, ModelReference};
@@ -117,7 +117,7 @@ impl<'a> View<'a> {
     pub(super) fn is_whole(&self, digest: &str) -> Option<bool> {
         let files = self.files()?;
         let manifest = self.manifest_on_disk(digest)?;
-        let whole = |layer: &crate::models::registry::Layer| {
+        let whole = |layer: &Layer| {
             files.blobs.get(&layer.digest).is_some_and(|blob| blob.size_bytes == layer.size_bytes)
         };
         Some(manifest.layers.iter().all(whole))
@@ -130,9 +130,16 @@ impl<'a> View<'a> {
 
     pub(super) fn hurt_layers(&self, listed: &Listed<'_>, digest: &str) -> impl Iterator<Item = &'a str> {
         let layers = self.manifest(listed, digest).map(|manifest| manifest.layers.as_slice());
-        let damaged = &self.observed.damaged;
-        let layers = layers.unwrap_or_default().iter().map(|layer| layer.digest.as_str());
-        layers.filter(|layer| damaged.contains(*layer))
+        let layers = layers.unwrap_or_default().iter();
+        layers.filter(|layer| self.is_damaged(layer)).map(|layer| layer.digest.as_str())
+    }
+
+    /// Whether its file is not what its name says: other bytes were read, or it has another length. The server takes every
+    /// file that is there for whole, so that no pull brings it anew before it is removed.
+    pub(super) fn is_damaged(&self, layer: &Layer) -> bool {
+        let blob = self.files().and_then(|files| files.blobs.get(&layer.digest));
+        self.observed.damaged.contains(&layer.digest)
+            || blob.is_some_and(|blob| blob.size_bytes != layer.size_bytes)
     }
 
     pub(super) fn files(&self) -> Option<&'a Files> {
