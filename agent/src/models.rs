@@ -120,6 +120,7 @@ where
         tracing::warn!("{}", node::fault::with_hint(error));
     }
     let directory = wanted.directory.clone();
+    publish::recall(&wanted.models, &durable, &board, clock());
     let wants_gpus = wanted.service.as_ref().is_some_and(|service| service.gpus.is_some());
     let tools =
         work::Tools { server: Arc::clone(&server), files: Arc::clone(&files), directory: directory.clone() };

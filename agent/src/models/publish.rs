@@ -3,6 +3,7 @@
 //! In: a plan. Out: the board, only when something is different from what it has. Decides nothing.
 
 use super::plan::Plan;
+use super::record::{Durable, Record};
 use super::store::StoreError;
 use super::{Models as Loop, Unsaved};
 use crate::board::{Board, Owner};
@@ -30,10 +31,15 @@ impl Published {
 
 /// Puts all models on the board as absent, so that the node does not call itself ready before they were looked at.
 pub fn announce(wanted: &settings::Models, board: &Board, now: Timestamp) {
-    board.publish_models(unknown_yet(wanted, now), now);
+    recall(wanted, &Durable::default(), board, now);
 }
 
-fn unknown_yet(wanted: &settings::Models, now: Timestamp) -> Models {
+/// The same with what is remembered, before the server is asked: who reads then sees what was asked for before.
+pub(super) fn recall(wanted: &settings::Models, durable: &Durable, board: &Board, now: Timestamp) {
+    board.publish_models(unknown_yet(wanted, durable, now), now);
+}
+
+fn unknown_yet(wanted: &settings::Models, durable: &Durable, now: Timestamp) -> Models {
     let reason = "the model server has not been asked yet";
     let service = match &wanted.server {
         settings::ModelServer::Service { name, .. } => Some(name.clone()),
@@ -55,14 +61,19 @@ fn unknown_yet(wanted: &settings::Models, now: Timestamp) -> Models {
         free_bytes: None,
         prewarm: None,
     };
-    let models: Vec<Model> = wanted.pull.values().map(|model| absent(model, reason, now)).collect();
+    let models: Vec<Model> = wanted
+        .pull
+        .values()
+        .map(|model| absent(model, durable.record(&model.reference.full()), reason, now))
+        .collect();
     let explained =
         |model: &Model| ModelExplanation { model: model.name.clone(), ..ModelExplanation::default() };
     let explanations = models.iter().map(explained).collect();
     Models { server: Some(server), models, explanations }
 }
 
-fn absent(model: &settings::Model, reason: &str, now: Timestamp) -> Model {
+fn absent(model: &settings::Model, record: Option<&Record>, reason: &str, now: Timestamp) -> Model {
+    let pin = record.and_then(|record| record.pin.as_ref()).map(|pin| pin.digest.clone());
     Model {
         name: model.reference.to_string(),
         digest: None,
@@ -74,8 +85,8 @@ fn absent(model: &settings::Model, reason: &str, now: Timestamp) -> Model {
         keep_loaded: model.keep_loaded,
         reason: Some(reason.to_owned()),
         since: Some(now),
-        pinned: model.digest.clone(),
-        previous: None,
+        pinned: model.digest.clone().or(pin),
+        previous: record.and_then(|record| record.previous.clone()),
         update: UpdateStatus { state: UpdateState::Current, candidate: None, reason: None, checked_at: None },
     }
 }
@@ -148,10 +159,25 @@ mod tests {
     }
 
     #[test]
+    fn what_a_person_asked_for_is_seen_before_the_server_has_answered() {
+        let (board, wanted) = (board(), settings(&["a:1", "b"]));
+        let mut durable = Durable::default();
+        let full = wanted.pull["a:1"].reference.full();
+        let pin = crate::models::record::Pin { digest: "sha256:1".to_owned(), at: at(1) };
+        let previous = Some("sha256:1".to_owned());
+        durable.models.insert(full, Record { pin: Some(pin), previous, ..Record::default() });
+        recall(&wanted, &durable, &board, at(2));
+        let told: Vec<_> =
+            board.status().models.into_iter().map(|model| (model.pinned, model.previous)).collect();
+        let first = Some("sha256:1".to_owned());
+        assert_eq!(told, [(first.clone(), first), (None, None)]);
+    }
+
+    #[test]
     fn a_state_that_stays_keeps_its_beginning() {
         let wanted = settings(&["a:1"]);
-        let mut first = unknown_yet(&wanted, at(1)).models;
-        let mut second = unknown_yet(&wanted, at(2)).models;
+        let mut first = unknown_yet(&wanted, &Durable::default(), at(1)).models;
+        let mut second = unknown_yet(&wanted, &Durable::default(), at(2)).models;
         keep_since(&mut second, &first, at(2));
         assert_eq!(second[0].since, Some(at(1)));
         second[0].state = ModelState::Pulling;
