@@ -281,6 +281,7 @@ where
         }
         Observed {
             server,
+            files_seen_at: files.is_some().then(|| now - self.folder.age()),
             files,
             files_problem,
             lookups: self.lookups.answers().clone(),

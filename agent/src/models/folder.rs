@@ -15,6 +15,8 @@ use tokio::time::Instant;
 const BUSY_AGE: Duration = Duration::from_secs(10);
 /// The same while nothing happens. Our own steps have it looked at again at once.
 const IDLE_AGE: Duration = Duration::from_secs(60);
+/// The same while something in it is broken, or was only being written as it was seen.
+const BROKEN_AGE: Duration = Duration::from_secs(5);
 /// How long the loop waits for a look.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -23,6 +25,8 @@ pub(super) struct Folder<F> {
     files: Arc<F>,
     directory: Option<PathBuf>,
     seen: Option<Files>,
+    /// When the look began that brought it.
+    seen_at: Instant,
     problem: Option<String>,
     looked: Option<Instant>,
     /// At most one look.
@@ -38,6 +42,7 @@ impl<F: ModelFiles> Folder<F> {
             files,
             directory,
             seen: None,
+            seen_at: Instant::now(),
             problem: None,
             looked: None,
             looking: JoinSet::new(),
@@ -51,6 +56,11 @@ impl<F: ModelFiles> Folder<F> {
         (self.seen.clone(), self.problem.clone())
     }
 
+    /// How long ago the look began that brought what is known.
+    pub(super) fn age(&self) -> Duration {
+        self.seen_at.elapsed()
+    }
+
     /// Something in it changed.
     pub(super) fn forget(&mut self) {
         self.outdated = true;
@@ -58,7 +68,11 @@ impl<F: ModelFiles> Folder<F> {
 
     /// Looks, where what is known is too old, and waits for the answer for a moment. Cancel safe.
     pub(super) async fn look(&mut self, pulling: bool) {
-        let age = if pulling || self.seen.is_none() { BUSY_AGE } else { IDLE_AGE };
+        let age = match &self.seen {
+            Some(files) if files.partials.values().any(|partial| partial.broken) => BROKEN_AGE,
+            Some(_) if !pulling => IDLE_AGE,
+            _ => BUSY_AGE,
+        };
         loop {
             let due = self.outdated || self.looked.is_none_or(|looked| looked.elapsed() >= age);
             if self.looking.is_empty() && (!due || !self.begin()) {
@@ -97,7 +111,7 @@ impl<F: ModelFiles> Folder<F> {
     fn take(&mut self, answer: Result<Result<Files, FilesError>, JoinError>) {
         self.looked = Some(Instant::now());
         match answer {
-            Ok(Ok(files)) => (self.seen, self.problem) = (Some(files), None),
+            Ok(Ok(files)) => (self.seen, self.seen_at, self.problem) = (Some(files), self.began, None),
             Ok(Err(error)) => (self.seen, self.problem) = (None, Some(one_line(&error))),
             // A panic ends the process.
             Err(error) => tracing::error!("the look at the models' folder broke off: {error}"),

@@ -20,6 +20,8 @@ pub struct Observed {
     pub server: ServerView,
     /// Its folder; `None` where it is not known or cannot be read now (`files_problem` says why).
     pub files: Option<Files>,
+    /// When the look at it began.
+    pub files_seen_at: Option<Timestamp>,
     /// Why the folder cannot be read, one line.
     pub files_problem: Option<String>,
     /// What the registry said last, by full name; absent: not asked yet.

@@ -42,6 +42,8 @@ fn stops(runtime: &Handle, kind: &str, at: u64) {
     let digest = scene.push("small:1", 1, BIG);
     scene.configure("", &[("small:1", "keep_loaded = true")]);
     scene.fault(&json!({"kind": kind, "at": at, "times": 1}));
+    // Slow enough for lines to come before the trouble: a server tells of a pull every 60 ms.
+    scene.registry.limit(Some(BIG));
     scene.start_agent();
     let mut waiting = scene.begin_agentctl(&WAIT);
     let shown = || {

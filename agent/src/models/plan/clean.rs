@@ -92,15 +92,15 @@ impl<'a> Cleaning<'a> {
         left.map(|left| self.view.now + left).chain(broken).min()
     }
 
-    /// What is left of pulls that the server cannot take up, and when that is certain.
+    /// What is left of pulls that the server cannot take up, and when that is certain: where it is seen so by then.
     fn broken(&self) -> impl Iterator<Item = (&'a str, Timestamp)> + use<'a> {
-        let now = self.view.now;
+        let seen_at = self.view.observed.files_seen_at.unwrap_or(self.view.now);
         let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
         let broken = partials.filter(|(_, partial)| partial.broken);
         broken.map(move |(digest, partial)| {
             // One of the future was written before the clock was set back.
             let at = partial.modified_at;
-            (digest.as_str(), if at > now { now } else { at + SETTLED })
+            (digest.as_str(), if at > seen_at { seen_at } else { at + SETTLED })
         })
     }
 
@@ -112,7 +112,9 @@ impl<'a> Cleaning<'a> {
 
     /// What is left of pulls that the server cannot take up: needed or not, every pull of these layers fails until it goes.
     pub(super) fn unusable(&self) -> Option<Step> {
-        let due = |(digest, until): (&str, Timestamp)| (until <= self.view.now).then(|| digest.to_owned());
+        // A server that writes the record of a part empties it first: what was seen just then is not what is there now.
+        let seen_at = self.view.observed.files_seen_at?;
+        let due = |(digest, until): (&str, Timestamp)| (until <= seen_at).then(|| digest.to_owned());
         let partials: Vec<String> = self.broken().filter_map(due).collect();
         let goes = !partials.is_empty() && self.view.observed.pulling.is_none();
         goes.then(|| Step {

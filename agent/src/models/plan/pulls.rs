@@ -41,6 +41,7 @@ pub(super) fn pull(
         return;
     }
     if let Some(until) = cleaning.blocks(manifest) {
+        failed(view, listed, digest, draft);
         draft.until("what an earlier pull left is broken and is removed first".to_owned(), until);
         return;
     }

@@ -135,6 +135,7 @@ impl Node {
         Observed {
             server: server(world),
             files: self.knows_files.then(|| files(world)),
+            files_seen_at: Some(self.world.now),
             files_problem: None,
             lookups: memory.lookups,
             kinds: memory.kinds,
