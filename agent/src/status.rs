@@ -18,7 +18,7 @@ pub struct Status {
     pub node: Node,
     /// In the order of their names.
     pub services: Vec<Service>,
-    /// In the order of node.toml.
+    /// In the order of their names.
     pub models: Vec<Model>,
     /// Who serves them; absent where node.toml has no `[models]`.
     #[serde(default)]

@@ -61,7 +61,7 @@ pub struct Plan {
     pub kinds: Vec<ModelReference>,
     /// To be remembered, on disk before any step of this plan begins.
     pub notes: Vec<Note>,
-    /// Every wanted model, in the order of node.toml, with what is explained of it.
+    /// Every wanted model, in the order of their names, with what is explained of it.
     pub models: Vec<(ModelStatus, ModelExplanation)>,
     /// The server.
     pub server: ServerStatus,

@@ -130,7 +130,7 @@ pub struct Prewarm {
 pub struct Models {
     /// Absent where node.toml has no `[models]`.
     pub server: Option<ModelServer>,
-    /// In the order of node.toml.
+    /// In the order of their names.
     pub models: Vec<Model>,
     /// One for each of these.
     pub explanations: Vec<ModelExplanation>,

@@ -1,6 +1,6 @@
 //! Which models stay in memory where it cannot hold all that are to.
 //!
-//! In the order of node.toml: a model whose place another one before it took is left out, with the sizes, until another
+//! In the order of their names: a model whose place another one before it took is left out, with the sizes, until another
 //! version is there, the server is started again, or some time has passed. So they never push each other out in turn.
 
 use super::view::{Listed, View};
