@@ -94,13 +94,14 @@ impl<'a> Cleaning<'a> {
 
     /// What is left of pulls that the server cannot take up, and when that is certain: where it is seen so by then.
     fn broken(&self) -> impl Iterator<Item = (&'a str, Timestamp)> + use<'a> {
-        let seen_at = self.view.observed.files_seen_at.unwrap_or(self.view.now);
+        let now = self.view.now;
+        let seen_at = self.view.observed.files_seen_at.unwrap_or(now);
         let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
         let broken = partials.filter(|(_, partial)| partial.broken);
         broken.map(move |(digest, partial)| {
             // One of the future was written before the clock was set back.
             let at = partial.modified_at;
-            (digest.as_str(), if at > seen_at { seen_at } else { at + SETTLED })
+            (digest.as_str(), if at > now { seen_at } else { at + SETTLED })
         })
     }
 

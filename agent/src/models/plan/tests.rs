@@ -356,6 +356,9 @@ fn what_the_server_cannot_take_up_goes_before_the_pull_once_it_is_no_longer_in_w
     assert!(reason(&early, 0).contains("is broken"), "{}", reason(&early, 0));
     assert!(early.wake_at.is_some_and(|at| at <= node.world.now + SignedDuration::from_secs(10)));
     node.advance(10);
+    // Nor where it was written after the look had begun.
+    observed.files_seen_at = Some(node.world.now - SignedDuration::from_secs(11));
+    assert!(planned(&node, &observed, false).step.is_none());
     // What was seen while the server wrote it says nothing of what is there now: it is looked at again first.
     let unseen = planned(&node, &observed, false);
     assert!(!pulls_it(&unseen) && unseen.step.is_none(), "{unseen:?}");
