@@ -8,6 +8,7 @@
 
 pub mod cloud;
 pub mod config;
+pub mod document;
 pub mod environment;
 pub mod exit;
 pub mod fault;

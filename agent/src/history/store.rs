@@ -3,24 +3,17 @@
 //! A file that cannot be understood is put aside, not deleted, and the agent goes on without: what runs is adopted.
 
 use super::Durable;
+use node::document::{self, Unread};
 use node::fault::Hint;
 use node::paths::Paths;
-use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Version of the file's shape; what is newer is put aside.
 const SCHEMA: u32 = 1;
 
 /// Logs of applications are in it.
 const MODE: u32 = 0o600;
-
-#[derive(Serialize, Deserialize)]
-struct Document {
-    schema: u32,
-    #[serde(flatten)]
-    durable: Durable,
-}
 
 /// Why the history could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -100,52 +93,28 @@ impl Store {
 
     /// What was remembered, and why it is less than expected, if it is. A missing file is an empty history.
     pub fn load(&self) -> (Durable, Option<StoreError>) {
-        match self.read() {
-            Ok(durable) => (durable, None),
-            Err(error) => {
-                if matches!(error, StoreError::Damaged { .. } | StoreError::Newer { .. }) {
-                    // Should this fail too, the next write replaces the file, which helped nobody as it was.
-                    let _ = std::fs::rename(&self.path, aside(&self.path));
-                }
-                (Durable::default(), Some(error))
-            }
-        }
-    }
-
-    fn read(&self) -> Result<Durable, StoreError> {
+        let (durable, unread) = document::load(&self.path, SCHEMA);
         let path = self.path.clone();
-        let content = match std::fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Durable::default()),
-            Err(source) => return Err(StoreError::Read { path, source }),
-            Ok(content) => content,
-        };
-        match serde_json::from_slice::<Document>(&content) {
-            Err(source) => Err(StoreError::Damaged { path, source }),
-            Ok(document) if document.schema > SCHEMA => {
-                Err(StoreError::Newer { path, found: document.schema })
-            }
-            Ok(document) => Ok(document.durable),
-        }
+        let problem = unread.map(|unread| match unread {
+            Unread::Unreadable(source) => StoreError::Read { path, source },
+            Unread::Damaged(source) => StoreError::Damaged { path, source },
+            Unread::Newer(found) => StoreError::Newer { path, found },
+        });
+        (durable, problem)
     }
 
     /// Replaces what was remembered, durably.
     pub fn save(&self, durable: &Durable) -> Result<(), StoreError> {
-        let document = Document { schema: SCHEMA, durable: durable.clone() };
-        serde_json::to_vec_pretty(&document)
-            .map_err(io::Error::other)
-            .and_then(|content| node::files::replace(&self.path, &content, MODE))
+        document::save(&self.path, SCHEMA, durable, MODE)
             .map_err(|source| StoreError::Write { path: self.path.clone(), source })
     }
-}
-
-fn aside(path: &Path) -> PathBuf {
-    path.with_extension("json.damaged")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::history::Version;
+    use node::document::aside;
     use std::fs;
 
     fn store() -> (tempfile::TempDir, Store) {

@@ -7,9 +7,9 @@
 use super::lock;
 use super::record::Durable;
 use node::config::settings::Models;
+use node::document::{self, Unread};
 use node::fault::Hint;
 use node::paths::Paths;
-use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,13 +18,6 @@ const SCHEMA: u32 = 1;
 
 /// Nothing in them is secret, but who may change them decides what is served.
 const MODE: u32 = 0o644;
-
-#[derive(Serialize, Deserialize)]
-struct Document {
-    schema: u32,
-    #[serde(flatten)]
-    durable: Durable,
-}
 
 /// Why what is remembered could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -110,57 +103,30 @@ impl Store {
 
     /// What was remembered, and why it is less than expected, if it is. A missing file is an empty record.
     pub fn load(&self) -> (Durable, Option<StoreError>) {
-        match self.read() {
-            Ok(durable) => (durable, None),
-            Err(error) => {
-                if matches!(error, StoreError::Damaged { .. } | StoreError::Newer { .. }) {
-                    // Should this fail too, the next write replaces the file, which was of no use as it was.
-                    let _ = std::fs::rename(&self.path, aside(&self.path));
-                }
-                (Durable::default(), Some(error))
-            }
-        }
-    }
-
-    fn read(&self) -> Result<Durable, StoreError> {
+        let (durable, unread) = document::load(&self.path, SCHEMA);
         let path = self.path.clone();
-        let content = match std::fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Durable::default()),
-            Err(source) => return Err(StoreError::Read { path, source }),
-            Ok(content) => content,
-        };
-        match serde_json::from_slice::<Document>(&content) {
-            Err(source) => Err(StoreError::Damaged { path, source }),
-            Ok(document) if document.schema > SCHEMA => {
-                Err(StoreError::Newer { path, found: document.schema })
-            }
-            Ok(document) => Ok(document.durable),
-        }
+        let problem = unread.map(|unread| match unread {
+            Unread::Unreadable(source) => StoreError::Read { path, source },
+            Unread::Damaged(source) => StoreError::Damaged { path, source },
+            Unread::Newer(found) => StoreError::Newer { path, found },
+        });
+        (durable, problem)
     }
 
     /// Replaces what was remembered, durably, and then the lock, where that says something else by now. Blocks for as
     /// long as the disk does.
     pub fn save(&self, durable: &Durable, models: &Models) -> Result<(), StoreError> {
-        let document = Document { schema: SCHEMA, durable: durable.clone() };
-        let write = |path: &Path, content: &[u8]| {
-            node::files::replace(path, content, MODE)
-                .map_err(|source| StoreError::Write { path: path.to_owned(), source })
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| StoreError::Write { path, source }
         };
-        let content = serde_json::to_vec_pretty(&document).map_err(|error| StoreError::Write {
-            path: self.path.clone(),
-            source: io::Error::other(error),
-        })?;
-        write(&self.path, &content)?;
+        document::save(&self.path, SCHEMA, durable, MODE).map_err(failed(&self.path))?;
         let text = lock::text(models, durable);
         match std::fs::read(&self.lock) {
             Ok(before) if before == text.as_bytes() => Ok(()),
-            _ => write(&self.lock, text.as_bytes()),
+            _ => node::files::replace(&self.lock, text.as_bytes(), MODE).map_err(failed(&self.lock)),
         }
     }
-}
-
-fn aside(path: &Path) -> PathBuf {
-    path.with_extension("json.damaged")
 }
 
 #[cfg(test)]
@@ -168,6 +134,7 @@ mod tests {
     use super::*;
     use crate::models::record::Record;
     use crate::models::tests::samples::{ONE, settings};
+    use node::document::aside;
     use std::fs;
 
     fn store() -> (tempfile::TempDir, Store) {
