@@ -16,6 +16,8 @@ mod compose;
 mod disk;
 mod draft;
 mod gpu;
+#[cfg(test)]
+mod kept_tests;
 mod lookups;
 mod memory;
 #[cfg(test)]
@@ -203,6 +205,13 @@ pub enum Note {
     },
     /// The version passed; a move to it is over.
     Good {
+        /// Full name.
+        model: String,
+        /// `sha256:…`
+        digest: String,
+    },
+    /// A version that is kept, where the record has none to go back to.
+    Previous {
         /// Full name.
         model: String,
         /// `sha256:…`

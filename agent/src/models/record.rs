@@ -115,6 +115,9 @@ impl Durable {
             Note::Ours(model) => self.record_mut(model).ours = true,
             Note::Begun { model, from, to } => self.record_mut(model).begin(from.as_deref(), to, now),
             Note::Good { model, digest } => self.record_mut(model).passed(digest, now),
+            Note::Previous { model, digest } => {
+                self.record_mut(model).previous.get_or_insert_with(|| digest.clone());
+            }
             Note::Bad { model, digest, cause } => self.record_mut(model).failed(digest, cause, now),
             Note::PinOver(model) => self.record_mut(model).pin = None,
             Note::Verified(layers) => self.verified.extend(layers.iter().cloned()),
@@ -164,7 +167,8 @@ impl Record {
         }
     }
 
-    /// What was good becomes the previous one. Where nothing was good yet, that is what was there before the move.
+    /// What was good becomes the previous one. Where nothing was good yet, that is what was there before the move, else
+    /// what was found kept.
     fn passed(&mut self, digest: &str, now: Timestamp) {
         if self.under_way().is_none_or(|open| open.to != digest) {
             self.end(now, Some(OVERTAKEN));
@@ -177,7 +181,7 @@ impl Record {
         let from = self.under_way().and_then(|open| open.from.clone());
         self.end(now, None);
         if self.good.as_deref() != Some(digest) {
-            let before = self.good.replace(digest.to_owned()).or(from);
+            let before = self.good.replace(digest.to_owned()).or(from).or(self.previous.take());
             self.previous = before.filter(|before| before != digest && self.barred(before).is_none());
         }
     }

@@ -5,10 +5,10 @@
 //! Under pressure of room age does not count, but nothing goes for a pull that would not fit all the same.
 
 use super::disk::{Room, missing};
-use super::view::{Listed, Name, View};
+use super::view::{Listed, Name, View, base_of};
 use super::wanted::{self, Goal, Source};
 use super::words::span;
-use super::{Action, KEPT, Step, kept_name};
+use super::{Action, Step, kept_name};
 use crate::models::files::Files;
 use crate::models::registry::Manifest;
 use jiff::Timestamp;
@@ -256,7 +256,7 @@ fn unneeded(view: &View<'_>, goals: &[(&Listed<'_>, Goal)], name: &Name<'_>) -> 
         .any(|(loaded, it)| loaded.as_ref() == Some(&full) || (base.is_some() && it.digest == *digest));
     if let Some((listed, goal)) = goals.iter().find(|(listed, _)| listed.full == owner) {
         let over = base.is_some() && !wanted::needed(listed, goal).contains(digest);
-        return (over && !in_memory).then_some(Age::Any);
+        return if over && !in_memory { over_age(view, listed, name) } else { None };
     }
     let record = view.durable.record(&owner);
     let ours = record.is_some_and(|record| record.ours);
@@ -270,10 +270,15 @@ fn unneeded(view: &View<'_>, goals: &[(&Listed<'_>, Goal)], name: &Name<'_>) -> 
     (goes && !in_memory).then_some(age)
 }
 
-/// The model whose version is kept under such a name.
-fn base_of(name: &ModelReference) -> Option<ModelReference> {
-    let (tag, _) = name.tag.rsplit_once(KEPT)?;
-    Some(name.tagged(tag.to_owned()))
+/// The age of a kept version that its model's record does not name. A record that names no good one says nothing: it lay
+/// on a disk that is gone, or was put aside, and what is kept last is the one to go back to.
+fn over_age(view: &View<'_>, listed: &Listed<'_>, name: &Name<'_>) -> Option<Age> {
+    let digest = name.installed.digest.as_str();
+    if listed.record.good.is_some() || listed.record.barred(digest).is_some() {
+        return Some(Age::Any);
+    }
+    let age = name.installed.modified_at.map_or(Age::Unknown, |at| Age::Unused(view.since(at)));
+    (view.kept_last(listed) != Some(digest)).then_some(age)
 }
 
 /// Layers that some name needs.

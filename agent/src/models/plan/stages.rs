@@ -96,7 +96,19 @@ impl<'a> Stage<'a> {
         {
             return;
         }
+        draft.notes.extend(self.found_before());
         draft.notes.push(Note::Good { model: self.listed.full.clone(), digest: self.digest.to_owned() });
+    }
+
+    /// The version to go back to that a record which was lost does not name: what was kept last.
+    fn found_before(&self) -> Option<Note> {
+        let record = &self.listed.record;
+        let from = record.under_way().and_then(|open| open.from.as_ref());
+        if record.good.is_some() || record.previous.is_some() || from.is_some() {
+            return None;
+        }
+        let digest = self.view.kept_last(self.listed)?.to_owned();
+        Some(Note::Previous { model: self.listed.full.clone(), digest })
     }
 
     /// It is in memory, where it is to stay there. Whether that is so.

@@ -2,7 +2,7 @@
 
 use crate::models::files::Files;
 use crate::models::observed::{Attempt, Observed, ServerView, Serving, StepKind};
-use crate::models::plan::kept_name;
+use crate::models::plan::{KEPT, kept_name};
 use crate::models::record::{Durable, Record};
 use crate::models::registry::{Layer, Manifest};
 use crate::models::server::{Installed, Loaded};
@@ -96,6 +96,21 @@ impl<'a> View<'a> {
         self.digest_of(&listed.kept(digest).full()) == Some(digest)
     }
 
+    /// The version that was kept last, of those that have a name of their own and are not what the model is now.
+    pub(super) fn kept_last(&self, listed: &Listed<'_>) -> Option<&'a str> {
+        let names = self.up.as_ref()?.names.values();
+        let kept = names.filter(|name| {
+            let digest = name.installed.digest.as_str();
+            base_of(&name.reference).is_some_and(|base| base.full() == listed.full)
+                && self.installed(listed) != Some(digest)
+                && listed.record.barred(digest).is_none()
+                && self.is_kept(listed, digest)
+                && self.is_there(listed, digest)
+        });
+        let last = kept.max_by_key(|name| name.installed.modified_at);
+        last.map(|name| name.installed.digest.as_str())
+    }
+
     /// Whether the model can be this version without a pull.
     pub(super) fn is_there(&self, listed: &Listed<'_>, digest: &str) -> bool {
         (self.installed(listed) == Some(digest) || self.is_kept(listed, digest))
@@ -183,6 +198,12 @@ impl<'a> View<'a> {
     pub(super) fn since(&self, at: Timestamp) -> Duration {
         Duration::try_from(self.now.duration_since(at)).unwrap_or_default()
     }
+}
+
+/// The model whose version is kept under such a name.
+pub(super) fn base_of(name: &ModelReference) -> Option<ModelReference> {
+    let (tag, _) = name.tag.rsplit_once(KEPT)?;
+    Some(name.tagged(tag.to_owned()))
 }
 
 /// 1 s, doubled with each failure in a row.
