@@ -294,6 +294,7 @@ where
             warmed: self.warmed.clone(),
             damaged: self.damaged.clone(),
             vanished: self.presence.vanished().clone(),
+            on_cpu: self.presence.on_cpu().clone(),
             gpu_restarts: self.restarts.count(),
             gpu_restarted_at: self.restarts.last(),
         }

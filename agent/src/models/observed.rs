@@ -45,6 +45,8 @@ pub struct Observed {
     /// Models that were in memory and then were not any more: by full name, when that was seen first. Gone from here
     /// when they are in memory again.
     pub vanished: BTreeMap<String, Timestamp>,
+    /// Versions in memory that are wholly on the CPU: by digest, when that was seen first.
+    pub on_cpu: BTreeMap<String, Timestamp>,
     /// Restarts of the server for its GPU since the agent started, and when the last one was asked for.
     pub gpu_restarts: u32,
     /// See above.

@@ -1,5 +1,5 @@
 //! Which models were in memory and are not any more, although nobody asked for that: the server let go of them, as a rule
-//! to make room for another. Values only.
+//! to make room for another. And which are there without a GPU, and since when. Values only.
 
 use super::observed::ServerView;
 use super::server::Loaded;
@@ -14,6 +14,7 @@ pub(super) struct Presence {
     of: Option<(String, Timestamp)>,
     loaded: BTreeSet<String>,
     vanished: BTreeMap<String, Timestamp>,
+    on_cpu: BTreeMap<String, Timestamp>,
 }
 
 impl Presence {
@@ -23,6 +24,12 @@ impl Presence {
         let of = (run.clone(), *since);
         if self.of.as_ref() != Some(&of) {
             *self = Presence { of: Some(of), ..Presence::default() };
+        }
+        let on_cpu: BTreeSet<&String> =
+            loaded.iter().filter(|loaded| loaded.is_on_cpu()).map(|loaded| &loaded.digest).collect();
+        self.on_cpu.retain(|digest, _| on_cpu.contains(digest));
+        for digest in on_cpu {
+            self.on_cpu.entry(digest.clone()).or_insert(now);
         }
         let loaded: BTreeSet<String> = loaded.iter().filter_map(full).collect();
         if loaded.is_empty() {
@@ -39,6 +46,11 @@ impl Presence {
     /// We let go of it ourselves.
     pub(super) fn unloaded(&mut self, model: &ModelReference) {
         self.loaded.remove(&model.full());
+    }
+
+    /// Versions that are wholly on the CPU: by digest, when that was seen first.
+    pub(super) fn on_cpu(&self) -> &BTreeMap<String, Timestamp> {
+        &self.on_cpu
     }
 
     /// By full name, when that was seen first.
@@ -79,6 +91,23 @@ mod tests {
         assert_eq!(presence.vanished(), &BTreeMap::from([(A.to_owned(), at(2))]));
         presence.look(&holding(&["a:1"], "one"), at(4));
         assert_eq!(presence.vanished().keys().collect::<Vec<_>>(), ["registry.ollama.ai/library/b:1"]);
+    }
+
+    #[test]
+    fn what_is_on_the_cpu_has_been_there_since_that_was_seen_of_this_load() {
+        let of = |size_vram_bytes| {
+            let mut server = holding(&["a:1"], "one");
+            let ServerView::Up { loaded, .. } = &mut server else { panic!("it is up") };
+            loaded.iter_mut().for_each(|it| (it.size_bytes, it.size_vram_bytes) = (2, size_vram_bytes));
+            server
+        };
+        let mut presence = Presence::default();
+        for (second, vram, since) in [(1, 2, None), (2, 0, Some(2)), (9, 0, Some(2)), (10, 1, None), (11, 0, Some(11))] {
+            presence.look(&of(vram), at(second));
+            assert_eq!(presence.on_cpu().get(ONE).copied(), since.map(at), "second {second}");
+        }
+        presence.look(&holding(&[], "one"), at(12));
+        assert!(presence.on_cpu().is_empty());
     }
 
     #[test]

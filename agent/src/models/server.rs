@@ -46,6 +46,13 @@ pub struct Loaded {
     pub expires_at: Option<Timestamp>,
 }
 
+impl Loaded {
+    /// No byte of it is on a GPU.
+    pub fn is_on_cpu(&self) -> bool {
+        self.size_bytes > 0 && self.size_vram_bytes == 0
+    }
+}
+
 /// How a model is brought into memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

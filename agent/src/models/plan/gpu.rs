@@ -3,9 +3,9 @@
 //! The remedy is a restart of the server's container, three times at most, each after a longer wait; the first wait tells
 //! a loss from a moment's trouble. Nothing is judged and no model is moved on meanwhile.
 
-use super::view::View;
+use super::view::{Listed, View};
 use super::words::{bytes, span};
-use crate::models::observed::{GpuView, StepKind};
+use crate::models::observed::GpuView;
 use crate::models::server::Loaded;
 use jiff::Timestamp;
 use node::config::settings::ModelServer;
@@ -68,12 +68,15 @@ fn lost(view: &View<'_>) -> Option<(String, Timestamp)> {
     if let GpuView::Lost { reason, since } = &view.observed.gpu {
         return Some((format!("the GPU is gone from the server's container: {reason}"), *since));
     }
-    let up = view.up.as_ref()?;
-    let on_cpu = |loaded: &&Loaded| loaded.size_bytes > 0 && loaded.size_vram_bytes == 0;
-    let (full, loaded) = up.loaded.iter().find(|(_, loaded)| on_cpu(loaded))?;
-    let load = full.as_ref().and_then(|full| view.attempt(full, StepKind::Load));
-    let since = load.map_or(up.since, |load| load.at.max(up.since));
-    Some((format!("{} is wholly on the CPU, although the server asks for GPUs", loaded.name), since))
+    let (listed, since) = view.listed.iter().find_map(|listed| Some((listed, on_cpu(view, listed)?)))?;
+    Some((format!("{} is wholly on the CPU, although the server asks for GPUs", listed.name()), since))
+}
+
+/// Since when a model that is to stay in memory is wholly on the CPU. Of others that says nothing: a client may ask for a
+/// model that no GPU holds, or for none on a GPU.
+fn on_cpu(view: &View<'_>, listed: &Listed<'_>) -> Option<Timestamp> {
+    let loaded = view.in_memory(view.installed(listed)?).filter(|_| listed.model.keep_loaded)?;
+    loaded.is_on_cpu().then(|| view.observed.on_cpu.get(&loaded.digest).copied().unwrap_or(view.now))
 }
 
 /// Models that do not fit onto the GPU as a whole: no restart changes that.

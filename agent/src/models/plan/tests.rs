@@ -1,7 +1,7 @@
 //! Situations of models, and what the plan makes of them.
 
 use super::simulation::agent::Node;
-use super::simulation::{MODELS, digest, full, manifest, reference};
+use super::simulation::{FOREIGN, MODELS, digest, full, manifest, reference};
 use super::{Action, Plan, kept_name, plan};
 use crate::command::ModelWish;
 use crate::models::files::{Partial, WarmProgress};
@@ -9,7 +9,7 @@ use crate::models::observed::{
     Attempt, Failure, GpuView, Observed, ServerView, Serving, StepKind, WarmedView,
 };
 use crate::models::record::{Asked, Durable, wish};
-use crate::models::server::Endpoint;
+use crate::models::server::{Endpoint, Loaded};
 use crate::registry::RegistryError;
 use crate::status::{ModelState, UpdateState};
 use jiff::SignedDuration;
@@ -206,11 +206,38 @@ fn a_model_partly_on_the_cpu_is_told_and_one_wholly_there_is_a_lost_gpu() {
     assert_eq!(codes(&partly), ["model_partly_on_cpu", "model_partly_on_cpu"]);
     assert!(partly.problems.iter().all(|problem| !crate::status::degrades(problem)));
     assert_eq!(partly.models[0].0.on_gpu, Some(false));
-    let observed = node.observed();
-    node.advance(3600);
+    let mut observed = node.observed();
+    observed.on_cpu.insert(digest(MODELS[0], 0), node.world.now);
+    node.advance(59);
+    assert_eq!(planned(&node, &observed, true).restart_server, None);
+    node.advance(1);
     let wholly = planned(&node, &observed, true);
     assert!(wholly.restart_server.is_some_and(|why| why.contains("wholly on the CPU")));
     assert_eq!(planned(&node, &observed, false).restart_server, None, "no GPU was asked for");
+}
+
+#[test]
+fn what_a_client_has_loaded_on_the_cpu_restarts_no_server() {
+    let mut node = served();
+    node.advance(3600);
+    let mut observed = node.observed();
+    let ServerView::Up { loaded, .. } = &mut observed.server else { panic!("it is up") };
+    loaded.iter_mut().for_each(|it| it.size_vram_bytes = it.size_bytes);
+    let (size_bytes, size_vram_bytes, expires_at) = (1, 0, None);
+    // One that is not ours, and one that is not to stay in memory.
+    for (name, version) in [(FOREIGN, digest(FOREIGN, 0)), (MODELS[2], digest(MODELS[2], 0))] {
+        let name = name.to_owned();
+        loaded.push(Loaded { name, digest: version.clone(), size_bytes, size_vram_bytes, expires_at });
+        observed.on_cpu.insert(version, node.world.now - SignedDuration::from_secs(3000));
+    }
+    let plan = planned(&node, &observed, true);
+    assert_eq!((plan.restart_server.as_deref(), codes(&plan)), (None, Vec::new()));
+    // Ours was loaded long ago, and again by a client a moment ago.
+    let ServerView::Up { loaded, .. } = &mut observed.server else { panic!("it is up") };
+    loaded.iter_mut().for_each(|it| it.size_vram_bytes = 0);
+    observed.on_cpu.insert(digest(MODELS[0], 0), node.world.now);
+    let plan = planned(&node, &observed, true);
+    assert_eq!((plan.restart_server.as_deref(), codes(&plan)), (None, vec!["model_gpu_lost"]));
 }
 
 #[test]

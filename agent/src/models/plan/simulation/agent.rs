@@ -152,6 +152,7 @@ impl Node {
             warmed: memory.warmed,
             damaged: memory.damaged,
             vanished: memory.vanished,
+            on_cpu: BTreeMap::new(),
             gpu_restarts: 0,
             gpu_restarted_at: None,
         }
