@@ -1,7 +1,7 @@
 //! What an outcome says: whether it is the version that is to blame, and how many failures in a row that makes. Pure.
 
 use super::observed::{Attempt, Failure, StepKind};
-use super::server::ServerError;
+use super::server::{BUSY, ServerError};
 use jiff::Timestamp;
 use node::config::settings::Smoke;
 use node::fault::{Hint, one_line};
@@ -76,9 +76,13 @@ pub(super) fn attempt(
     failure: Option<Failure>,
     at: Timestamp,
 ) -> Attempt {
-    let before = before.filter(|before| before.digest == digest).map_or(0, |before| before.failures);
-    let failures = if failure.is_some() { before.saturating_add(1) } else { 0 };
-    Attempt { failures, at, digest, failure }
+    let before = before.filter(|before| before.digest == digest);
+    let (failures, busy) = before.map_or((0, 0), |before| (before.failures, before.busy));
+    let (failures, busy) = match &failure {
+        Some(failure) => (failures.saturating_add(1), busy.saturating_add(u32::from(failure.code == BUSY))),
+        None => (0, 0),
+    };
+    Attempt { failures, busy, at, digest, failure }
 }
 
 #[cfg(test)]
@@ -170,6 +174,13 @@ mod tests {
         assert_eq!((first.failures, second.failures), (1, 2));
         let other = attempt(Some(&second), Some("sha256:2".to_owned()), failure(), at);
         assert_eq!(other.failures, 1);
+        let busy = ServerError::Busy {
+            endpoint: Endpoint("http://127.0.0.1:11434".to_owned()),
+            operation: "load a:1".to_owned(),
+            source: "status 503".into(),
+        };
+        let busy = attempt(Some(&second), one.clone(), Some(failed(StepKind::Load, &busy)), at);
+        assert_eq!((busy.failures, busy.tries()), (3, 2), "a busy server says nothing of the version");
         let done = attempt(Some(&second), one.clone(), None, at);
         assert_eq!((done.failures, done.failure.is_none()), (0, true));
         assert_eq!(attempt(Some(&done), one, failure(), at).failures, 1);

@@ -170,12 +170,21 @@ pub enum StepKind {
 pub struct Attempt {
     /// Failures in a row.
     pub failures: u32,
+    /// Of these, how often the server was only busy, which says nothing of what it was asked for.
+    pub busy: u32,
     /// When the last one ended.
     pub at: Timestamp,
     /// On which digest, where the step has one.
     pub digest: Option<String>,
     /// Code, message and hint of the last failure; `None` after a success.
     pub failure: Option<Failure>,
+}
+
+impl Attempt {
+    /// Failures in a row that count against a version.
+    pub fn tries(&self) -> u32 {
+        self.failures.saturating_sub(self.busy)
+    }
 }
 
 /// Why a step failed.

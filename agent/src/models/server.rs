@@ -71,6 +71,9 @@ pub struct PullProgress {
     pub total_bytes: u64,
 }
 
+/// The code of a server that is busy, which says nothing of what it was asked for.
+pub const BUSY: &str = "model_server_busy";
+
 /// Why the server did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
@@ -84,6 +87,17 @@ pub enum ServerError {
         /// Why, where something is known.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// It says that it cannot now: too many wait, or it starts. Nothing is known.
+    #[error("the model server at {endpoint} is busy ({operation})")]
+    Busy {
+        /// Its address.
+        endpoint: Endpoint,
+        /// What was asked, on which model.
+        operation: String,
+        /// Its words.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It said no, with a status or with an `error` in the middle of a stream.
     #[error("cannot {operation}: {message}")]
@@ -120,6 +134,7 @@ impl ServerError {
     pub fn code(&self) -> &'static str {
         match self {
             ServerError::Unreachable { .. } => "model_server_unreachable",
+            ServerError::Busy { .. } => BUSY,
             ServerError::Refused { code, .. } => code,
             ServerError::Stalled { .. } => "model_pull_stalled",
             ServerError::Broken { .. } => "model_server_broken_answer",
@@ -132,6 +147,9 @@ impl Hint for ServerError {
         match self {
             ServerError::Unreachable { .. } => {
                 Some("look at `agentctl status` for the service that serves models".to_owned())
+            }
+            ServerError::Busy { .. } => {
+                Some("it is asked again; OLLAMA_MAX_QUEUE says how many requests may wait".to_owned())
             }
             ServerError::Refused { hint, .. } => hint.clone(),
             ServerError::Stalled { .. } => {

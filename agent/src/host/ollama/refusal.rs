@@ -10,9 +10,12 @@ const LONGEST_MESSAGE: usize = 300;
 /// Why a call brought no result, before it is known which call it was.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// No connection, it broke, no answer in time, or the server is busy: nothing is known.
+    /// No connection, it broke, or no answer in time: nothing is known.
     #[error("no answer")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The server says that it cannot now: nothing is known.
+    #[error("busy")]
+    Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It said no.
     #[error("{}", .0.message)]
     Refused(Meaning),
@@ -31,6 +34,7 @@ impl Failure {
             Failure::Unreachable(source) => {
                 ServerError::Unreachable { endpoint: endpoint.clone(), operation, source: Some(source) }
             }
+            Failure::Busy(source) => ServerError::Busy { endpoint: endpoint.clone(), operation, source },
             Failure::Refused(Meaning { code, message, hint }) => {
                 ServerError::Refused { operation, code, message, hint: Some(hint.to_owned()) }
             }
@@ -51,7 +55,7 @@ pub struct Meaning {
 /// The server cannot say now: it is busy, starts, or what stands before it cannot reach it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Busy(String);
+struct NotNow(String);
 
 /// A recognisable message.
 struct Known {
@@ -149,7 +153,8 @@ pub(super) fn of_status(status: u16, body: &[u8]) -> Failure {
         // 499: it let go of the request itself. 503: too many wait (`OLLAMA_MAX_QUEUE`), or it starts.
         429 | 499 | 502..=504 => {
             let words = if text.is_empty() { String::new() } else { format!(": {}", shown(text)) };
-            Failure::Unreachable(Box::new(Busy(format!("status {status}{words}"))))
+            let not_now = Box::new(NotNow(format!("status {status}{words}")));
+            if matches!(status, 429 | 503) { Failure::Busy(not_now) } else { Failure::Unreachable(not_now) }
         }
         _ if text.is_empty() => Failure::Refused(meaning(Some(status), &format!("status {status}"))),
         _ => Failure::Refused(meaning(Some(status), text)),

@@ -76,8 +76,11 @@ fn errors_of_a_call_name_it_and_the_server() {
     let error = of_status(503, b"").of(&endpoint, "load tiny:1".to_owned());
     assert_eq!(
         one_line(&error),
-        "the model server at http://10.0.0.2:11434 does not answer (load tiny:1): status 503"
+        "the model server at http://10.0.0.2:11434 is busy (load tiny:1): status 503"
     );
+    assert_eq!(error.code(), "model_server_busy");
+    let error = of_status(504, b"").of(&endpoint, "load tiny:1".to_owned());
+    assert_eq!(error.code(), "model_server_unreachable");
     let error = of_status(500, br#"{"error":"out of memory"}"#).of(&endpoint, "load tiny:1".to_owned());
     assert_eq!(
         (error.code(), one_line(&error)),

@@ -329,7 +329,7 @@ async fn what_the_server_refuses_is_told_from_what_it_cannot_say_now() {
     let memory = r#"{"error":"model requires more system memory (44.0 GiB) than is available (7.6 GiB)"}"#;
     let missing = r#"{"error":"model \"tiny:1\" not found, try pulling it first"}"#;
     for (answer, code, said) in [
-        (with_status("503 Service Unavailable", busy), "model_server_unreachable", "status 503: server busy"),
+        (with_status("503 Service Unavailable", busy), "model_server_busy", "status 503: server busy"),
         (
             with_status("502 Bad Gateway", "<html>no\nupstream</html>"),
             "model_server_unreachable",

@@ -11,7 +11,7 @@ use super::wanted::{Goal, way_back};
 use super::words::{bytes, short};
 use super::{Action, Note, Step};
 use crate::models::observed::{Attempt, StepKind};
-use crate::models::server::{Kind, Loaded};
+use crate::models::server::{BUSY, Kind, Loaded};
 use node::config::settings::Prewarm;
 use std::time::Duration;
 
@@ -331,14 +331,15 @@ impl<'a> Stage<'a> {
         if repaired {
             return false;
         }
-        if self.back.is_some() && (failure.blames_version || attempt.failures >= TRIES) {
+        if self.back.is_some() && (failure.blames_version || attempt.tries() >= TRIES) {
             self.bad(format!("{word}: {}", failure.message), draft);
             return true;
         }
         draft.failed = true;
         let code = match (failure.code, kind) {
             ("model_out_of_memory", _) => "model_memory_short",
-            (code, StepKind::Load | StepKind::Smoke) if code != "model_server_unreachable" => "model_failed",
+            (code @ ("model_server_unreachable" | BUSY), _) => code,
+            (_, StepKind::Load | StepKind::Smoke) => "model_failed",
             (code, _) => code,
         };
         let message = format!("{} failed ({word}): {}", self.listed.name(), failure.message);

@@ -43,7 +43,7 @@ fn reason(plan: &Plan, index: usize) -> &str {
 fn failed(code: &'static str, failures: u32, digest: String, at: jiff::Timestamp) -> Attempt {
     let message = format!("it failed with {code}");
     let failure = Failure { code, message, hint: None, blames_version: true };
-    Attempt { failures, at, digest: Some(digest), failure: Some(failure) }
+    Attempt { failures, busy: 0, at, digest: Some(digest), failure: Some(failure) }
 }
 
 #[test]
@@ -257,6 +257,35 @@ fn a_volume_that_reads_slowly_is_called_cold_unless_a_cap_is_why() {
         node.settings.prewarm = cap.map_or(super::Prewarm::Unlimited, super::Prewarm::BytesPerSecond);
         let plan = planned(&node, &observed, false);
         assert_eq!(codes(&plan).contains(&"model_volume_cold"), cold, "{speed} MiB/s with {cap:?}");
+    }
+}
+
+#[test]
+fn a_busy_server_bars_no_version_and_one_that_gives_no_answer_in_time_does() {
+    for (code, busy, barred) in [("model_server_busy", 5, false), ("model_server_unreachable", 0, true)] {
+        let mut node = served();
+        let new = digest(MODELS[0], 1);
+        node.world.tags.insert(full(MODELS[0]), new.clone());
+        node.advance(7200);
+        for _ in 0..50 {
+            node.pass(None);
+            if node.memory.step.as_ref().is_some_and(|step| step.action.kind() == StepKind::Load) {
+                break;
+            }
+            node.step_ends(false);
+            node.pull_goes_on(1000);
+        }
+        let loads = node.memory.step.take().map(|step| step.action.kind());
+        assert_eq!(loads, Some(StepKind::Load), "{}", node.story());
+        let mut observed = node.observed();
+        let mut attempt = failed(code, 5, new, node.world.now);
+        attempt.busy = busy;
+        attempt.failure.iter_mut().for_each(|failure| failure.blames_version = false);
+        observed.attempts.insert((full(MODELS[0]), StepKind::Load), attempt);
+        let plan = planned(&node, &observed, false);
+        let bad = plan.notes.iter().any(|note| matches!(note, super::Note::Bad { .. }));
+        assert_eq!(bad, barred, "{code}: {:?}", plan.notes);
+        assert!(barred || codes(&plan) == [code], "{:?}", codes(&plan));
     }
 }
 

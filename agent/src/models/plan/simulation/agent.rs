@@ -304,7 +304,7 @@ impl Node {
         });
         // Comparing again after a repair is no success that wipes out how often it was needed.
         let failures = if failure.is_some() { row + 1 } else { 0 };
-        let attempt = Attempt { failures, at: self.world.now, digest, failure };
+        let attempt = Attempt { failures, busy: 0, at: self.world.now, digest, failure };
         self.memory.attempts.insert(key, attempt);
     }
 
