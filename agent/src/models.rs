@@ -42,8 +42,9 @@ use crate::engine::Engine;
 use jiff::Timestamp;
 use node::config::settings;
 use observe::Place;
-use observed::{Attempt, Observed, Serving, StepKind, WarmedView};
+use observed::{Attempt, Lookup, Observed, Serving, StepKind, WarmedView};
 use plan::{Action, Note, Plan};
+use registry::Manifest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -284,7 +285,7 @@ where
             files_seen_at: files.is_some().then(|| now - self.folder.age()),
             files,
             files_problem,
-            lookups: self.lookups.answers().clone(),
+            lookups: self.lookups(),
             kinds: self.kinds.answers().clone(),
             gpu: self.gpus.view(),
             memory_bytes: self.wanted.memory_bytes,
@@ -298,6 +299,30 @@ where
             gpu_restarts: self.restarts.count(),
             gpu_restarted_at: self.restarts.last(),
         }
+    }
+
+    /// What registries said, under the digests by which the server, node.toml and the record know the versions.
+    fn lookups(&self) -> BTreeMap<String, Lookup> {
+        let models = self.wanted.models.pull.values();
+        let configured: BTreeSet<&str> = models.filter_map(|model| model.digest.as_deref()).collect();
+        let named = |full: &str, lookup: &Lookup| {
+            let record = self.durable.record(full);
+            let is_known = |digest: &str| {
+                configured.contains(digest)
+                    || record.is_some_and(|record| record.names(digest))
+            };
+            let settled = |manifest: &Manifest| {
+                let seen = manifest.clone().known_as(|digest| self.observer.has(digest));
+                if self.observer.has(&seen.digest) { seen } else { seen.known_as(is_known) }
+            };
+            Lookup {
+                at: lookup.at,
+                answer: lookup.answer.as_ref().map(settled).map_err(Clone::clone),
+                known: lookup.known.as_ref().map(settled),
+            }
+        };
+        let answers = self.lookups.answers().iter();
+        answers.map(|(full, lookup)| (full.clone(), named(full, lookup))).collect()
     }
 
     /// Remembers. Returns whether the plan is to be made anew for it.

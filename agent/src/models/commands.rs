@@ -88,7 +88,10 @@ where
         let Asked { model: full, retry, reply } = self.asked.swap_remove(at);
         let model = self.wanted.models.pull.values().find(|model| model.reference.full() == full).cloned();
         let answer = match (found.answer, model) {
-            (Ok(manifest), Some(model)) => self.follow(&model, &manifest.digest, retry),
+            (Ok(manifest), Some(model)) => {
+                let known = self.lookups().remove(&full).and_then(|lookup| lookup.known);
+                self.follow(&model, &known.map_or(manifest.digest, |known| known.digest), retry)
+            }
             (Ok(_), None) => Err(unnamed(&self.wanted.models)),
             (Err(error), _) => Err(Refused {
                 code: error.code,

@@ -1,11 +1,14 @@
-//! From the bytes of a manifest to its digest and its layers. Pure.
+//! From the bytes of a manifest to its digests and its layers. Pure.
+//!
+//! A server before 2026-03 does not keep the bytes that came: it decodes them and writes what Go's encoder makes of that,
+//! which is also what it makes its digest of. A registry whose JSON is another's has two digests for one version.
 //!
 //! Source: ollama `manifest/manifest.go`, Docker image manifest V2 schema 2: `config` and `layers`, each with
 //! `mediaType`, `digest` and `size`. Nothing in it is trusted: it comes from another machine.
 
 use super::registry::{Layer, Manifest};
 use node::hexadecimal::hexadecimal;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde::de::IgnoredAny;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -18,15 +21,22 @@ const LONGEST_REASON: usize = 200;
 const WEIGHTS: [&str; 4] = ["model", "projector", "adapter", "tensor"];
 const MEDIA_TYPE: &str = "application/vnd.ollama.image.";
 
-#[derive(Deserialize)]
+/// Keys in the order of the server's own structure, which is that of its encoder.
+#[derive(Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Document {
+    #[serde(default)]
+    schema_version: Option<i64>,
+    #[serde(default)]
+    media_type: Option<String>,
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     /// Of a list of manifests, which is for a server to choose from.
+    #[serde(skip_serializing)]
     manifests: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Clone, Deserialize, Serialize)]
 struct Descriptor {
     #[serde(rename = "mediaType", default)]
     media_type: String,
@@ -34,6 +44,15 @@ struct Descriptor {
     digest: String,
     #[serde(default)]
     size: i64,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    from: Option<String>,
+    /// Known to servers from 2026-01 on.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    name: Option<String>,
+}
+
+fn is_empty(text: &Option<String>) -> bool {
+    text.as_ref().is_none_or(String::is_empty)
 }
 
 /// Of the bytes as they came, or as they lie in the folder of the server.
@@ -41,18 +60,49 @@ struct Descriptor {
 /// # Errors
 /// One line that says what is wrong with it.
 pub fn read(bytes: &[u8]) -> Result<Manifest, String> {
-    let document: Document =
+    let mut document: Document =
         serde_json::from_slice(bytes).map_err(|error| format!("it is no manifest: {}", shortly(&error)))?;
     if document.manifests.is_some() {
         return Err("it is a list of manifests, not one".to_owned());
     }
+    let digest = digest_of(bytes);
+    let also = encoded_anew(&mut document).into_iter().filter(|other| *other != digest).collect();
     // The oldest models have no configuration, and one that is served elsewhere has nothing else.
     let config = document.config.into_iter().filter(|config| !config.digest.is_empty());
     let layers = each_once(config.chain(document.layers.into_iter().flatten()))?;
     if layers.is_empty() {
         return Err("it names no layers".to_owned());
     }
-    Ok(Manifest { digest: format!("sha256:{}", hexadecimal(&Sha256::digest(bytes))), layers })
+    Ok(Manifest { digest, also, layers })
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha256:{}", hexadecimal(&Sha256::digest(bytes)))
+}
+
+/// Digests of what servers write that encode it anew: with the names of tensors, and without.
+fn encoded_anew(document: &mut Document) -> Vec<String> {
+    // What Go makes of a key that is missing.
+    document.schema_version.get_or_insert_default();
+    document.media_type.get_or_insert_default();
+    document.config.get_or_insert_default();
+    let named = as_go_writes(document);
+    for layer in document.config.iter_mut().chain(document.layers.iter_mut().flatten()) {
+        layer.name = None;
+    }
+    let plain = as_go_writes(document).filter(|plain| named.as_ref() != Some(plain));
+    named.into_iter().chain(plain).collect()
+}
+
+/// Go escapes what HTML might take for its own.
+fn as_go_writes(document: &Document) -> Option<String> {
+    let mut text = serde_json::to_string(document).ok()?;
+    for (character, escaped) in
+        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")]
+    {
+        text = text.replace(character, escaped);
+    }
+    Some(digest_of(text.as_bytes()))
 }
 
 /// The reader quotes what it did not expect, however long that is.
@@ -84,7 +134,7 @@ fn each_once(descriptors: impl Iterator<Item = Descriptor>) -> Result<Vec<Layer>
 }
 
 fn layer(descriptor: Descriptor) -> Result<Layer, String> {
-    let Descriptor { media_type, digest, size } = descriptor;
+    let Descriptor { media_type, digest, size, .. } = descriptor;
     if !is_digest(&digest) {
         return Err(format!("it names a layer {:?}", digest.chars().take(80).collect::<String>()));
     }

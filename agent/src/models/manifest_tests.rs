@@ -57,6 +57,43 @@ fn layers_come_with_their_sizes_and_whether_loading_reads_them() {
 }
 
 #[test]
+fn a_manifest_that_go_has_not_written_has_the_digest_of_what_go_writes_too() {
+    let layer = descriptor("model", 'a', "5");
+    let own = manifest(&descriptor("config", 'c', "3"), std::slice::from_ref(&layer));
+    let own_read = read(own.as_bytes()).unwrap();
+    assert_eq!(own_read.also, [""; 0], "it is Go's own");
+    let strange = format!(
+        "{{ \"layers\": [{{\"size\": 5, \"digest\": {:?}, \"annotations\": {{}}, \"mediaType\": \
+         \"application/vnd.ollama.image.model\"}}],\n \"config\": {}, \"mediaType\": \"m\", \"schemaVersion\": 2 }}\n",
+        digest('a'),
+        descriptor("config", 'c', "3"),
+    );
+    let found = read(strange.as_bytes()).unwrap();
+    assert_ne!(found.digest, own_read.digest);
+    assert_eq!(found.also, [own_read.digest.clone()]);
+    assert_eq!(found.layers, own_read.layers);
+    // The server has it under the one or the other.
+    let of_the_bytes = found.digest.clone();
+    assert_eq!(found.clone().known_as(|known| known == own_read.digest).digest, own_read.digest);
+    assert_eq!(found.clone().known_as(|_| true).digest, of_the_bytes);
+    assert_eq!(found.known_as(|_| false).digest, of_the_bytes);
+}
+
+#[test]
+fn what_go_writes_has_its_escapes_its_zeros_and_the_names_that_a_server_knows() {
+    let named = format!(r#"{{"mediaType":"a&b","digest":"{}","size":5,"name":"blk.0"}}"#, digest('a'));
+    let found = read(format!(r#"{{"layers":[{named}]}}"#).as_bytes()).unwrap();
+    let written = |name: &str| {
+        format!(
+            r#"{{"schemaVersion":0,"mediaType":"","config":{{"mediaType":"","digest":"","size":0}},"layers":[{{"mediaType":"a\u0026b","digest":"{}","size":5{name}}}]}}"#,
+            digest('a')
+        )
+    };
+    let expected = [r#","name":"blk.0""#, ""].map(|name| digest_of(written(name).as_bytes()));
+    assert_eq!(found.also, expected);
+}
+
+#[test]
 fn a_layer_that_is_named_twice_is_one_file() {
     let twice =
         [descriptor("license", 'a', "5"), descriptor("model", 'a', "5"), descriptor("model", 'b', "6")];

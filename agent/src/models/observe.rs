@@ -226,6 +226,11 @@ impl<S: Server> Observer<S> {
         }
     }
 
+    /// Whether some name means that version.
+    pub(super) fn has(&self, digest: &str) -> bool {
+        self.heard.as_ref().is_some_and(|heard| heard.installed.iter().any(|it| it.digest == digest))
+    }
+
     /// The version that the name means now.
     pub(super) fn digest(&self, model: &ModelReference) -> Option<String> {
         let installed = self.heard.as_ref().map(|heard| heard.installed.as_slice()).unwrap_or_default();

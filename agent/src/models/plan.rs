@@ -203,6 +203,13 @@ pub enum Note {
         /// To what.
         to: String,
     },
+    /// What the move under way goes to is called so by the server.
+    Called {
+        /// Full name.
+        model: String,
+        /// `sha256:…`
+        digest: String,
+    },
     /// The version passed; a move to it is over.
     Good {
         /// Full name.

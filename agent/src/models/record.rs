@@ -114,6 +114,7 @@ impl Durable {
             }
             Note::Ours(model) => self.record_mut(model).ours = true,
             Note::Begun { model, from, to } => self.record_mut(model).begin(from.as_deref(), to, now),
+            Note::Called { model, digest } => self.record_mut(model).called(digest),
             Note::Good { model, digest } => self.record_mut(model).passed(digest, now),
             Note::Previous { model, digest } => {
                 self.record_mut(model).previous.get_or_insert_with(|| digest.clone());
@@ -140,6 +141,14 @@ impl Record {
         self.quarantine.iter().rev().find(|entry| entry.digest == digest)
     }
 
+    /// Whether the version is spoken of.
+    pub fn names(&self, digest: &str) -> bool {
+        let pin = self.pin.as_ref().map(|pin| &pin.digest);
+        let open = self.under_way().map(|open| &open.to);
+        let all = [self.good.as_ref(), self.previous.as_ref(), pin, open];
+        all.into_iter().flatten().any(|named| named == digest) || self.barred(digest).is_some()
+    }
+
     /// The move that is under way.
     pub fn under_way(&self) -> Option<&Move> {
         self.past.last().filter(|last| last.end.is_none())
@@ -159,6 +168,12 @@ impl Record {
         self.past.push(Move { to: to.to_owned(), from: from.map(str::to_owned), began: now, end: None });
         let over = self.past.len().saturating_sub(PAST_LIMIT);
         self.past.drain(..over);
+    }
+
+    fn called(&mut self, digest: &str) {
+        if let Some(open) = self.past.last_mut().filter(|last| last.end.is_none()) {
+            digest.clone_into(&mut open.to);
+        }
     }
 
     fn end(&mut self, now: Timestamp, cause: Option<&str>) {

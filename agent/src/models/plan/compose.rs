@@ -56,6 +56,7 @@ fn consider(
         draft.because(why);
         return draft;
     }
+    draft.notes.extend(called(view, listed));
     report::instead(view, listed, goal, &mut draft);
     let installed = view.installed(listed);
     match (goal.digest.as_deref(), installed) {
@@ -86,6 +87,15 @@ fn consider(
         }
     }
     draft
+}
+
+/// The move under way has brought what it was to, under the digest that a server gives it that encodes manifests anew.
+fn called(view: &View<'_>, listed: &Listed<'_>) -> Option<Note> {
+    let (open, known) = (listed.record.under_way()?, view.known(listed)?);
+    let installed =
+        view.installed(listed).filter(|installed| *installed == known.digest && *installed != open.to)?;
+    let (model, digest) = (listed.full.clone(), installed.to_owned());
+    known.also.contains(&open.to).then_some(Note::Called { model, digest })
 }
 
 /// What is there serves until another version is: not what failed, nor what a pin does not ask for and never passed.

@@ -39,7 +39,8 @@ pub(in crate::models::plan) fn manifest(model: &str, version: usize) -> Manifest
     let layer =
         |what: String, size_bytes, weights| Layer { digest: format!("sha256:{what}"), size_bytes, weights };
     let own = layer(format!("{model}-{version}"), OWN + version as u64, true);
-    Manifest { digest: digest(model, version), layers: vec![layer(format!("{model}-base"), BASE, true), own] }
+    let layers = vec![layer(format!("{model}-base"), BASE, true), own];
+    Manifest { digest: digest(model, version), also: Vec::new(), layers }
 }
 
 /// All manifests with their versions, by digest.

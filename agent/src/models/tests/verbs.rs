@@ -46,6 +46,40 @@ async fn an_update_asks_the_registry_at_once_and_says_what_it_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_encodes_manifests_anew_is_followed_kept_and_taken_back_as_any_other() {
+    let mut wanted = one_model();
+    wanted.models.every = Some(Duration::from_secs(60));
+    let node = simulated();
+    node.world().encodes_anew = true;
+    let agent = Agent::start(node, wanted);
+    let (one, two) = (world::anew(ONE), world::anew(TWO));
+    agent.until_good(&one).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!((agent.deeds(" pull a:1"), agent.problems()), (1, Vec::new()), "{}", agent.told());
+    let taken = agent.ask(Some("a:1"), ModelWish::Update { retry: false }).await.unwrap();
+    assert!(taken.message.ends_with("which is there already"), "{}", taken.message);
+    // A new version answers wrongly, is barred under the server's digest, and is not pulled again.
+    agent.node.world().answers.insert(two.clone(), "five".to_owned());
+    agent.node.world().registry.insert(A.to_owned(), TWO.to_owned());
+    while agent.remembered().barred(&two).is_none() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let model = agent.model();
+    assert_eq!((model.state, model.digest.as_ref()), (ModelState::Loaded, Some(&one)), "{}", agent.told());
+    assert_eq!(agent.deeds(" pull a:1"), 2, "{}", agent.told());
+    agent.node.world().answers.clear();
+    let refused = agent.ask(Some("a:1"), ModelWish::Update { retry: false }).await.unwrap_err();
+    assert_eq!(refused.code, "quarantined");
+    agent.ask(Some("a:1"), ModelWish::Update { retry: true }).await.unwrap();
+    agent.until_good(&two).await;
+    let remembered = agent.remembered();
+    let moves: Vec<_> = remembered.past.iter().map(|step| (&step.to, step.end.is_some())).collect();
+    assert_eq!(moves, [(&one, true), (&two, true), (&two, true)]);
+    assert_eq!(remembered.previous, Some(one));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_with_retry_takes_what_failed_before() {
     let mut wanted = one_model();
     wanted.models.every = Some(Duration::from_secs(60));

@@ -39,6 +39,8 @@ pub(crate) struct World {
     /// Layers that were spoiled on the volume.
     pub(crate) spoiled: BTreeSet<String>,
     pub(crate) silent: bool,
+    /// It decodes a manifest and writes it anew.
+    pub(crate) encodes_anew: bool,
     /// So many of the next questions are not answered.
     pub(crate) unanswered: u32,
     pub(crate) on_cpu: bool,
@@ -65,13 +67,20 @@ pub(crate) struct Simulated {
     pub(crate) stopped: Arc<Notify>,
 }
 
+/// The same for a version that a server has encoded anew.
 pub(crate) fn layer(digest: &str) -> String {
-    digest.replace("sha256:", "sha256:aaaa")
+    let digits = digest.trim_start_matches("sha256:").trim_start_matches('e');
+    format!("sha256:aaaa{}", &digits[..60])
+}
+
+/// Under which digest an old server has a version whose manifest is not Go's own.
+pub(crate) fn anew(digest: &str) -> String {
+    format!("sha256:e{}", &digest["sha256:".len()..digest.len() - 1])
 }
 
 pub(crate) fn manifest(digest: &str) -> Manifest {
     let layers = vec![Layer { digest: layer(digest), size_bytes: SIZE, weights: true }];
-    Manifest { digest: digest.to_owned(), layers }
+    Manifest { digest: digest.to_owned(), also: vec![anew(digest)], layers }
 }
 
 fn shown(full: &str) -> String {
@@ -216,6 +225,8 @@ impl ModelServer for Simulated {
             *self.world().fetched.entry(layer.clone()).or_default() += STEP;
             self.point("in a pull").await;
         }
+        let encodes_anew = self.world().encodes_anew;
+        let digest = if encodes_anew { anew(&digest) } else { digest };
         self.world().names.insert(name.full(), digest);
         self.tell(&format!("pulled {name}"));
         self.point("after a pull").await;
