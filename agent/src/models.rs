@@ -265,6 +265,7 @@ where
         let now = (self.clock)();
         let observed = self.observed(now);
         let plan = plan::plan(&self.wanted.models, &self.serving, &observed, &self.durable, now);
+        self.restarts.judged(plan.gpu_is_lost, now);
         let found_out = self.note(&plan.notes, now);
         // Before any step that relies on it.
         self.save().await;
@@ -276,6 +277,7 @@ where
     fn observed(&mut self, now: Timestamp) -> Observed {
         let server = self.observer.view();
         self.presence.look(&server, now);
+        self.restarts.settle();
         let (files, files_problem) = self.folder.view();
         if let Some(files) = &files {
             self.damaged.retain(|layer| files.blobs.contains_key(layer));
@@ -297,6 +299,7 @@ where
             vanished: self.presence.vanished().clone(),
             on_cpu: self.presence.on_cpu().clone(),
             gpu_restarts: self.restarts.count(),
+            gpu_restarts_of_loss: self.restarts.of_loss(),
             gpu_restarted_at: self.restarts.last(),
         }
     }

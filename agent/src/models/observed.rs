@@ -49,6 +49,8 @@ pub struct Observed {
     pub on_cpu: BTreeMap<String, Timestamp>,
     /// Restarts of the server for its GPU since the agent started, and when the last one was asked for.
     pub gpu_restarts: u32,
+    /// Of these, for the loss that is now, or was last.
+    pub gpu_restarts_of_loss: u32,
     /// See above.
     pub gpu_restarted_at: Option<Timestamp>,
 }

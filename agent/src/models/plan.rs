@@ -57,6 +57,8 @@ pub struct Plan {
     pub drop_pull: Option<String>,
     /// Have the server's container restarted, and why.
     pub restart_server: Option<String>,
+    /// Whether its GPUs are lost, where that can be told.
+    pub gpu_is_lost: Option<bool>,
     /// Models whose registry is to be asked now.
     pub lookups: Vec<ModelReference>,
     /// Models of whose version it is to be asked now whether they answer prompts.

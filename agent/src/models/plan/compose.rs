@@ -164,6 +164,7 @@ fn finish(
         step: first(view, steps, &mut wake),
         drop_pull: pulls::dropped(view, goals),
         restart_server: gpu.restart,
+        gpu_is_lost: gpu.is_lost,
         lookups: asked,
         kinds,
         notes,

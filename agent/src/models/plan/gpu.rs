@@ -20,6 +20,8 @@ const WAITS: [Duration; 3] = [Duration::from_secs(60), Duration::from_secs(300),
 pub(super) struct Gpu {
     /// They are gone, or not used at all: why.
     pub(super) lost: Option<String>,
+    /// The same, where it can be told.
+    pub(super) is_lost: Option<bool>,
     /// Restart the server now, and why.
     pub(super) restart: Option<String>,
     pub(super) problems: Vec<Problem>,
@@ -36,8 +38,12 @@ pub(super) fn gpu(view: &View<'_>) -> Gpu {
     if !view.serving.wants_gpus {
         return gpu;
     }
-    let Some((why, since)) = lost(view) else { return gpu };
-    let spent = usize::try_from(view.observed.gpu_restarts).unwrap_or(usize::MAX);
+    let Some((why, since)) = lost(view) else {
+        gpu.is_lost = is_there(view).then_some(false);
+        return gpu;
+    };
+    gpu.is_lost = Some(true);
+    let spent = usize::try_from(view.observed.gpu_restarts_of_loss).unwrap_or(usize::MAX);
     let next = WAITS.get(spent).filter(|_| matches!(view.settings.server, ModelServer::Service { .. }));
     let remedy = match next {
         Some(wait) => {
@@ -70,6 +76,12 @@ fn lost(view: &View<'_>) -> Option<(String, Timestamp)> {
     }
     let (listed, since) = view.listed.iter().find_map(|listed| Some((listed, on_cpu(view, listed)?)))?;
     Some((format!("{} is wholly on the CPU, although the server asks for GPUs", listed.name()), since))
+}
+
+/// Something is on a GPU, or the container sees one.
+fn is_there(view: &View<'_>) -> bool {
+    let mut loaded = view.up.iter().flat_map(|up| &up.loaded);
+    matches!(view.observed.gpu, GpuView::Present(_)) || loaded.any(|(_, loaded)| loaded.size_vram_bytes > 0)
 }
 
 /// Since when a model that is to stay in memory is wholly on the CPU. Of others that says nothing: a client may ask for a

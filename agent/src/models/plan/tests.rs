@@ -175,7 +175,7 @@ fn a_lost_gpu_is_answered_by_three_restarts_each_after_a_longer_wait() {
     let mut observed = node.observed();
     observed.gpu = GpuView::Lost { reason: "nvidia-smi ended with 9".to_owned(), since };
     for (restarts, wait) in [(0, 60), (1, 300), (2, 900)] {
-        observed.gpu_restarts = restarts;
+        observed.gpu_restarts_of_loss = restarts;
         observed.gpu_restarted_at = (restarts > 0).then_some(node.world.now);
         let early = planned(&node, &observed, true);
         assert_eq!(early.restart_server, None);
@@ -183,7 +183,7 @@ fn a_lost_gpu_is_answered_by_three_restarts_each_after_a_longer_wait() {
         node.advance(wait);
         assert!(planned(&node, &observed, true).restart_server.is_some(), "restart {restarts}");
     }
-    observed.gpu_restarts = 3;
+    observed.gpu_restarts_of_loss = 3;
     node.advance(100_000);
     let plan = planned(&node, &observed, true);
     assert_eq!(plan.restart_server, None);
@@ -192,6 +192,25 @@ fn a_lost_gpu_is_answered_by_three_restarts_each_after_a_longer_wait() {
             .iter()
             .any(|it| it.message.contains("3 restarts of the server's container did not help"))
     );
+}
+
+#[test]
+fn restarts_for_earlier_losses_are_shown_and_leave_three_for_this_one() {
+    let mut node = served();
+    let mut observed = node.observed();
+    observed.gpu = GpuView::Lost { reason: "nvidia-smi ended with 9".to_owned(), since: node.world.now };
+    observed.gpu_restarts = 7;
+    node.advance(60);
+    let plan = planned(&node, &observed, true);
+    assert!(plan.restart_server.is_some_and(|why| why.ends_with("(restart 1 of 3)")));
+    assert_eq!((plan.server.gpu_restarts, plan.gpu_is_lost), (7, Some(true)));
+    observed.gpu = GpuView::Unknown;
+    assert_eq!(planned(&node, &observed, true).gpu_is_lost, Some(true), "all are on the CPU");
+    let ServerView::Up { loaded, .. } = &mut observed.server else { panic!("it is up") };
+    loaded.clear();
+    assert_eq!(planned(&node, &observed, true).gpu_is_lost, None, "nobody can tell");
+    observed.gpu = GpuView::Present(1);
+    assert_eq!(planned(&node, &observed, true).gpu_is_lost, Some(false));
 }
 
 #[test]

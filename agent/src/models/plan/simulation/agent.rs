@@ -154,6 +154,7 @@ impl Node {
             vanished: memory.vanished,
             on_cpu: BTreeMap::new(),
             gpu_restarts: 0,
+            gpu_restarts_of_loss: 0,
             gpu_restarted_at: None,
         }
     }
