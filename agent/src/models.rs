@@ -298,6 +298,7 @@ where
             damaged: self.damaged.clone(),
             vanished: self.presence.vanished().clone(),
             on_cpu: self.presence.on_cpu().clone(),
+            has_gpu: self.presence.has_gpu(),
             gpu_restarts: self.restarts.count(),
             gpu_restarts_of_loss: self.restarts.of_loss(),
             gpu_restarted_at: self.restarts.last(),

@@ -47,6 +47,8 @@ pub struct Observed {
     pub vanished: BTreeMap<String, Timestamp>,
     /// Versions in memory that are wholly on the CPU: by digest, when that was seen first.
     pub on_cpu: BTreeMap<String, Timestamp>,
+    /// Something was on a GPU of the server since the agent started.
+    pub has_gpu: bool,
     /// Restarts of the server for its GPU since the agent started, and when the last one was asked for.
     pub gpu_restarts: u32,
     /// Of these, for the loss that is now, or was last.

@@ -17,6 +17,8 @@ mod disk;
 mod draft;
 mod gpu;
 #[cfg(test)]
+mod gpu_tests;
+#[cfg(test)]
 mod kept_tests;
 mod lookups;
 mod memory;

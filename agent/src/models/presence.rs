@@ -15,6 +15,7 @@ pub(super) struct Presence {
     loaded: BTreeSet<String>,
     vanished: BTreeMap<String, Timestamp>,
     on_cpu: BTreeMap<String, Timestamp>,
+    has_gpu: bool,
 }
 
 impl Presence {
@@ -23,8 +24,9 @@ impl Presence {
         let ServerView::Up { run, since, loaded, .. } = server else { return };
         let of = (run.clone(), *since);
         if self.of.as_ref() != Some(&of) {
-            *self = Presence { of: Some(of), ..Presence::default() };
+            *self = Presence { of: Some(of), has_gpu: self.has_gpu, ..Presence::default() };
         }
+        self.has_gpu |= loaded.iter().any(|loaded| loaded.size_vram_bytes > 0);
         let on_cpu: BTreeSet<&String> =
             loaded.iter().filter(|loaded| loaded.is_on_cpu()).map(|loaded| &loaded.digest).collect();
         self.on_cpu.retain(|digest, _| on_cpu.contains(digest));
@@ -46,6 +48,11 @@ impl Presence {
     /// We let go of it ourselves.
     pub(super) fn unloaded(&mut self, model: &ModelReference) {
         self.loaded.remove(&model.full());
+    }
+
+    /// Something was on a GPU since the agent started, whatever run of the server that was.
+    pub(super) fn has_gpu(&self) -> bool {
+        self.has_gpu
     }
 
     /// Versions that are wholly on the CPU: by digest, when that was seen first.
@@ -106,8 +113,8 @@ mod tests {
             presence.look(&of(vram), at(second));
             assert_eq!(presence.on_cpu().get(ONE).copied(), since.map(at), "second {second}");
         }
-        presence.look(&holding(&[], "one"), at(12));
-        assert!(presence.on_cpu().is_empty());
+        presence.look(&holding(&[], "two"), at(12));
+        assert!(presence.on_cpu().is_empty() && presence.has_gpu(), "the server was started again");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::clean::Cleaning;
 use super::draft::{Draft, Urgency};
-use super::gpu::{Gpu, gpu};
+use super::gpu::{Gpu, gpu, tell};
 use super::stages::{Stage, switch};
 use super::view::{Listed, View};
 use super::wanted::{Goal, Instead, Source, goal};
@@ -25,7 +25,8 @@ pub(super) fn compose(view: &View<'_>) -> Plan {
     let mut promised = 0;
     for index in order(&goals) {
         let (listed, goal) = &goals[index];
-        let draft = consider(view, listed, goal, (&cleaning, promised), gpu.lost.as_deref());
+        let mut draft = consider(view, listed, goal, (&cleaning, promised), gpu.lost.as_deref());
+        tell(view, &gpu, listed, &mut draft);
         promised += draft.promised_bytes;
         drafts[index] = Some(draft);
     }

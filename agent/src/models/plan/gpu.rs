@@ -1,12 +1,15 @@
 //! GPUs that are gone, and models that are on the CPU instead.
 //!
 //! The remedy is a restart of the server's container, three times at most, each after a longer wait; the first wait tells
-//! a loss from a moment's trouble. Nothing is judged and no model is moved on meanwhile.
+//! a loss from a moment's trouble. A server at a URL is a person's to restart; it has a GPU when something was on one.
+//! Nothing is judged and no model is moved on meanwhile. Each model that it concerns says so.
 
+use super::draft::Draft;
 use super::view::{Listed, View};
 use super::words::{bytes, span};
 use crate::models::observed::GpuView;
 use crate::models::server::Loaded;
+use crate::status::Reason;
 use jiff::Timestamp;
 use node::config::settings::ModelServer;
 use node::problem::Problem;
@@ -24,6 +27,8 @@ pub(super) struct Gpu {
     pub(super) is_lost: Option<bool>,
     /// Restart the server now, and why.
     pub(super) restart: Option<String>,
+    /// What is being done about it, and when.
+    remedy: Option<(String, Option<Timestamp>)>,
     pub(super) problems: Vec<Problem>,
     pub(super) wake: Option<Timestamp>,
 }
@@ -35,7 +40,8 @@ pub(super) fn gpu(view: &View<'_>) -> Gpu {
     }
     // Also of a server that is not a service of ours: it has a GPU, or no part would be there.
     gpu.problems.extend(partly(view));
-    if !view.serving.wants_gpus {
+    let is_ours = matches!(view.settings.server, ModelServer::Service { .. });
+    if !(view.serving.wants_gpus || (!is_ours && view.observed.has_gpu)) {
         return gpu;
     }
     let Some((why, since)) = lost(view) else {
@@ -44,19 +50,29 @@ pub(super) fn gpu(view: &View<'_>) -> Gpu {
     };
     gpu.is_lost = Some(true);
     let spent = usize::try_from(view.observed.gpu_restarts_of_loss).unwrap_or(usize::MAX);
-    let next = WAITS.get(spent).filter(|_| matches!(view.settings.server, ModelServer::Service { .. }));
+    let next = WAITS.get(spent).filter(|_| is_ours);
     let remedy = match next {
         Some(wait) => {
+            let which = format!("restart {} of {}", spent + 1, WAITS.len());
             let begin = view.observed.gpu_restarted_at.map_or(since, |restarted| restarted.max(since));
             let at = begin + *wait;
             if at <= view.now {
-                gpu.restart = Some(format!("{why} (restart {} of {})", spent + 1, WAITS.len()));
+                gpu.restart = Some(format!("{why} ({which})"));
+                gpu.remedy = Some((format!("the server's container is restarted now, {which}"), None));
             } else {
                 gpu.wake = Some(at);
+                gpu.remedy = Some((format!("the server's container is restarted at {at:.0}, {which}"), Some(at)));
             }
             format!("the server's container is restarted {} after that", span(*wait))
         }
-        None => format!("{spent} restarts of the server's container did not help"),
+        None => {
+            let remedy = match is_ours {
+                true => format!("{spent} restarts of the server's container did not help"),
+                false => "restart the server".to_owned(),
+            };
+            gpu.remedy = Some((remedy.clone(), None));
+            remedy
+        }
     };
     let hint = "run `nvidia-smi` on the host: if it fails there too, reboot or replace the instance; else look whether \
                 systemd was reloaded while the container ran";
@@ -75,7 +91,28 @@ fn lost(view: &View<'_>) -> Option<(String, Timestamp)> {
         return Some((format!("the GPU is gone from the server's container: {reason}"), *since));
     }
     let (listed, since) = view.listed.iter().find_map(|listed| Some((listed, on_cpu(view, listed)?)))?;
-    Some((format!("{} is wholly on the CPU, although the server asks for GPUs", listed.name()), since))
+    Some((format!("{} is wholly on the CPU, although {}", listed.name(), has_gpu(view)), since))
+}
+
+fn has_gpu(view: &View<'_>) -> &'static str {
+    if view.serving.wants_gpus { "the server asks for GPUs" } else { "the server has a GPU" }
+}
+
+/// What the model has to do with it, for whoever asks why it is slow.
+pub(super) fn tell(view: &View<'_>, gpu: &Gpu, listed: &Listed<'_>, draft: &mut Draft) {
+    let Some(loaded) = view.installed(listed).and_then(|digest| view.in_memory(digest)) else { return };
+    if is_partly(loaded) {
+        draft.because(partly_on(loaded));
+    }
+    let Some((remedy, until)) = &gpu.remedy else { return };
+    let why = match (&view.observed.gpu, on_cpu(view, listed)) {
+        (_, Some(since)) => format!("it has been wholly on the CPU since {since:.0}, although {}", has_gpu(view)),
+        (GpuView::Lost { reason, since }, None) => {
+            format!("the GPU has been gone from the server's container since {since:.0}: {reason}")
+        }
+        _ => return,
+    };
+    draft.reasons.push(Reason { text: format!("{why}; {remedy}"), until: *until });
 }
 
 /// Something is on a GPU, or the container sees one.
@@ -94,7 +131,7 @@ fn on_cpu(view: &View<'_>, listed: &Listed<'_>) -> Option<Timestamp> {
 /// Models that do not fit onto the GPU as a whole: no restart changes that.
 fn partly(view: &View<'_>) -> Vec<Problem> {
     let up = view.up.iter().flat_map(|up| &up.loaded);
-    let some = up.filter(|(_, it)| it.size_vram_bytes > 0 && it.size_vram_bytes < it.size_bytes);
+    let some = up.filter(|(_, loaded)| is_partly(loaded));
     let problem = |loaded: &Loaded| Problem {
         code: "model_partly_on_cpu".to_owned(),
         message: format!(
@@ -107,4 +144,13 @@ fn partly(view: &View<'_>) -> Vec<Problem> {
         since: view.up.as_ref().map_or(view.now, |up| up.since),
     };
     some.map(|(_, loaded)| problem(loaded)).collect()
+}
+
+fn is_partly(loaded: &Loaded) -> bool {
+    loaded.size_vram_bytes > 0 && loaded.size_vram_bytes < loaded.size_bytes
+}
+
+fn partly_on(loaded: &Loaded) -> String {
+    let (part, whole) = (bytes(loaded.size_vram_bytes), bytes(loaded.size_bytes));
+    format!("{part} of its {whole} are on the GPU, the rest is on the CPU")
 }

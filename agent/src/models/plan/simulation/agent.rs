@@ -153,6 +153,7 @@ impl Node {
             damaged: memory.damaged,
             vanished: memory.vanished,
             on_cpu: BTreeMap::new(),
+            has_gpu: false,
             gpu_restarts: 0,
             gpu_restarts_of_loss: 0,
             gpu_restarted_at: None,
