@@ -350,7 +350,11 @@ where
             tracing::info!("a pull is given up: {dropped}");
             self.work.drop_pull();
         }
-        let dropped = plan.drop_pull.is_some();
+        if let Some(dropped) = &plan.drop_step {
+            tracing::info!("a step is put off: {dropped}");
+            self.work.drop_step();
+        }
+        let dropped = plan.drop_pull.is_some() || plan.drop_step.is_some();
         let Some(endpoint) = place.endpoint() else { return dropped };
         for name in &plan.kinds {
             if let Some(digest) = self.observer.digest(name) {

@@ -57,6 +57,9 @@ pub struct Plan {
     pub step: Option<Step>,
     /// A pull that is under way and is no longer wanted, or makes no sense any more: it is to be dropped.
     pub drop_pull: Option<String>,
+    /// Another step that is under way, takes long, and keeps service from being brought back: it is to be dropped, and is
+    /// begun again later.
+    pub drop_step: Option<String>,
     /// Have the server's container restarted, and why.
     pub restart_server: Option<String>,
     /// Whether its GPUs are lost, where that can be told.

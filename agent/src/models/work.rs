@@ -151,6 +151,13 @@ impl<S: Server, F: ModelFiles> Work<S, F> {
         }
     }
 
+    /// Gives up the other step: what it was at is begun again.
+    pub(super) fn drop_step(&mut self) {
+        if let Some(lane) = self.step.take() {
+            lane.task.abort();
+        }
+    }
+
     /// The next step that ends; never, while none is under way. Cancel safe.
     pub(super) async fn next(&mut self) -> Finished {
         loop {

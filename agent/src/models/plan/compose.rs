@@ -162,6 +162,7 @@ fn finish(
     }
     Plan {
         pull: pull.filter(|_| view.observed.pulling.is_none()),
+        drop_step: gives_way(view, &steps),
         step: first(view, steps, &mut wake),
         drop_pull: pulls::dropped(view, goals),
         restart_server: gpu.restart,
@@ -187,7 +188,8 @@ fn first(view: &View<'_>, mut steps: Vec<(Urgency, Step)>, wake: &mut Vec<Timest
     if view.observed.step.is_some() {
         return None;
     }
-    steps.sort_by_key(|(urgency, _)| *urgency);
+    // Reading ahead can take half an hour: whatever else brings service back comes before it.
+    steps.sort_by_key(|(urgency, step)| (*urgency, step.action.kind() == StepKind::Warm));
     steps.into_iter().map(|(_, step)| step).find(|step| {
         let removes = step.action.kind() == StepKind::Remove;
         let attempt = view.attempt(&step.model, StepKind::Remove).filter(|_| removes);
@@ -195,6 +197,23 @@ fn first(view: &View<'_>, mut steps: Vec<(Urgency, Step)>, wake: &mut Vec<Timest
         wake.extend(until);
         until.is_none()
     })
+}
+
+/// Why the step under way gives way to one that brings service back. What failed before has no such right: it would keep
+/// its files from ever being compared, which may be what it fails for.
+fn gives_way(view: &View<'_>, steps: &[(Urgency, Step)]) -> Option<String> {
+    let under_way = view.observed.step.as_ref()?;
+    let fresh = |step: &Step| {
+        view.attempt(&step.model, step.action.kind()).is_none_or(|attempt| attempt.failure.is_none())
+    };
+    let mut service = steps.iter().filter(|(urgency, step)| *urgency == Urgency::Service && fresh(step));
+    let (_, step) = match under_way.kind {
+        StepKind::Verify => service.next(),
+        StepKind::Warm => service
+            .find(|(_, step)| step.model != under_way.model && step.action.kind() != StepKind::Warm),
+        _ => None,
+    }?;
+    Some(format!("{}: {} comes first", step.model, step.reason))
 }
 
 /// What is remembered whatever becomes of the models.

@@ -206,6 +206,10 @@ impl Node {
             self.tell(format_args!("drops the pull: {why}"));
             assert!(self.memory.pulling.take().is_some(), "no pull to drop");
         }
+        if let Some(why) = &plan.drop_step {
+            self.tell(format_args!("puts off the step: {why}"));
+            assert!(self.memory.step.take().is_some(), "no step to drop");
+        }
         if let Some(Step { model, action: Action::Pull { digest, .. }, .. }) = &plan.pull {
             self.begin_pull(model, digest);
         }
