@@ -56,8 +56,12 @@ pub(super) fn pull(
             return;
         }
         Some(room) => draft.promised_bytes = room.needs,
-        None => draft
-            .because("how much room there is is not known, as the folder of the models is not".to_owned()),
+        None if view.settings.directory.is_some() => {
+            let why = view.observed.files_problem.as_deref().unwrap_or("it has not been looked at yet");
+            draft.because(format!("waits until it is known how much room the folder of the models has: {why}"));
+            return;
+        }
+        None => draft.because("how much room there is is not known: [models] has no directory".to_owned()),
     }
     if let Some(until) = view.backs_off(view.attempt_on(listed, StepKind::Pull, digest)) {
         failed(view, listed, digest, draft);

@@ -80,6 +80,25 @@ fn of_two_models_that_do_not_fit_together_the_first_is_pulled_and_the_second_ref
 }
 
 #[test]
+fn a_pull_waits_while_nothing_is_known_of_a_folder_that_node_toml_names() {
+    let mut node = Node::new();
+    node.pass(None);
+    let mut observed = node.observed();
+    assert!(planned(&node, &observed, false).pull.is_some());
+    observed.files = None;
+    observed.files_problem = Some("cannot read /models".to_owned());
+    let plan = planned(&node, &observed, false);
+    assert_eq!(plan.pull, None);
+    assert!(reason(&plan, 0).ends_with("how much room the folder of the models has: cannot read /models"));
+    observed.files_problem = None;
+    assert!(reason(&planned(&node, &observed, false), 0).ends_with("it has not been looked at yet"));
+    observed.files = node.observed().files.map(|files| crate::models::files::Files { disk: None, ..files });
+    assert_eq!(planned(&node, &observed, false).pull, None, "nothing is known of its disk");
+    node.settings.directory = None;
+    assert!(planned(&node, &observed, false).pull.is_some(), "there is nothing to look at");
+}
+
+#[test]
 fn while_its_server_is_not_running_nothing_is_done_and_the_reason_is_the_service() {
     let mut node = served();
     let mut observed = node.observed();

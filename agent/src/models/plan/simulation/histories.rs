@@ -202,6 +202,9 @@ fn history(seed: u64, tells: bool) -> Node {
     let mut node = Node::new();
     node.tells = tells;
     node.knows_files = chance.below(10) != 0;
+    if !node.knows_files {
+        node.settings.directory = None;
+    }
     node.world.room = if chance.below(2) == 0 { 2000 } else { 300 + chance.below(700) };
     node.world.memory = if chance.below(2) == 0 { 2000 } else { 150 + chance.below(500) };
     for _ in 0..chance.below(EVENTS) {
