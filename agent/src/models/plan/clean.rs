@@ -211,7 +211,8 @@ impl<'a> Cleaning<'a> {
         old.map(|(digest, _)| digest.clone()).collect()
     }
 
-    /// Whole layers that no name needs.
+    /// Whole layers that no name needs. None while somebody may be pulling: a pull of hours, of a client or another agent,
+    /// leaves its first layers without a name and old while the last ones still come.
     fn blobs(&self) -> Vec<String> {
         let quiet = self.view.observed.pulling.is_none() && !self.uncertain;
         let Some(files) = self.view.files().filter(|files| quiet && files.damaged_manifests.is_empty())
@@ -219,11 +220,14 @@ impl<'a> Cleaning<'a> {
             return Vec::new();
         };
         let named = named(files);
-        let old = files.blobs.iter().filter(|(digest, blob)| {
-            let digest = digest.as_str();
-            let wanted = named.contains(digest) || self.coming.contains(digest);
-            !wanted && self.view.since(blob.modified_at) >= IN_WORK
-        });
+        let nameless = || files.blobs.iter().filter(|(digest, _)| !named.contains(digest.as_str()));
+        let is_young = |at: Timestamp| self.view.since(at) < IN_WORK;
+        if files.partials.values().any(|partial| is_young(partial.modified_at))
+            || nameless().any(|(_, blob)| is_young(blob.modified_at))
+        {
+            return Vec::new();
+        }
+        let old = nameless().filter(|(digest, _)| !self.coming.contains(digest.as_str()));
         old.map(|(digest, _)| digest.clone()).collect()
     }
 }

@@ -4,7 +4,8 @@ use super::simulation::agent::{Memory, Node};
 use super::simulation::{MODELS, digest, full, reference};
 use super::{Action, kept_name, plan};
 use crate::command::ModelWish;
-use crate::models::observed::{ServerView, Serving};
+use crate::models::files::{Blob, Partial};
+use crate::models::observed::{Observed, ServerView, Serving};
 use crate::models::record::{Asked, Durable, wish};
 use jiff::SignedDuration;
 
@@ -46,6 +47,35 @@ fn an_instance_that_takes_over_the_volume_without_its_record_finds_the_version_t
     wish(&mut node.durable, &asked, &ModelWish::Rollback).unwrap();
     passes(&mut node, 30);
     assert_eq!(node.world.names[&full(MODELS[0])], digest(MODELS[0], 0), "{}", node.story());
+}
+
+#[test]
+fn whole_layers_without_a_name_stay_while_somebody_may_be_pulling() {
+    let mut node = moved();
+    let hour = SignedDuration::from_secs(3600);
+    let cleans = |node: &Node, observed: &Observed| {
+        let plan = plan(&node.settings, &Serving::default(), observed, &node.durable, node.world.now);
+        plan.step.is_some_and(|step| matches!(&step.action, Action::Clean { blobs, .. } if !blobs.is_empty()))
+    };
+    let mut observed = node.observed();
+    let now = node.world.now;
+    let files = observed.files.as_mut().unwrap();
+    let blob = |age: SignedDuration| Blob { size_bytes: 5, modified_at: now - age };
+    files.blobs.insert("sha256:first".to_owned(), blob(hour * 2));
+    assert!(cleans(&node, &observed), "nobody needs it");
+    // The last layer of the same pull is on its way.
+    let partial = |age: SignedDuration| Partial { allocated_bytes: 5, modified_at: now - age, broken: false };
+    let files = observed.files.as_mut().unwrap();
+    files.partials.insert("sha256:last".to_owned(), partial(hour / 2));
+    assert!(!cleans(&node, &observed));
+    let files = observed.files.as_mut().unwrap();
+    files.partials.insert("sha256:last".to_owned(), partial(hour * 2));
+    assert!(cleans(&node, &observed));
+    // Or has just come, and the name comes next.
+    let files = observed.files.as_mut().unwrap();
+    files.partials.clear();
+    files.blobs.insert("sha256:last".to_owned(), blob(hour / 2));
+    assert!(!cleans(&node, &observed));
 }
 
 #[test]
