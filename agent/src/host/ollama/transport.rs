@@ -1,13 +1,15 @@
 //! Requests to the model server: each with its deadline, over a connection of its own, and with a limit on the answer.
 //!
-//! The server is on this node or in its network: plain HTTP, no proxy, no redirect. A future that is dropped closes the
+//! The server is on this node or in its network: no proxy, no redirect; plain HTTP, or TLS with the authorities of the
+//! host's store where its URL says so. A future that is dropped closes the
 //! connection, which is how the server learns that nobody waits for a pull or a load any more.
 
 use super::refusal::{self, Failure};
 use crate::models::server::Endpoint;
 use node::fault::one_line;
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, ClientBuilder, Method, Response};
 use serde_json::Value;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// To a host of the same network.
@@ -35,27 +37,29 @@ pub(super) struct NoAnswer(pub(super) Duration);
 #[error("cannot set up HTTP: {0}")]
 struct NoClient(String);
 
+/// Or why there is none, one line.
+type Made = Result<Client, String>;
+
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
-    /// Or why there is none, one line.
-    client: Result<Client, String>,
+    plain: Made,
+    /// Made when the first server with TLS is asked: a host without any authority has no need of it before.
+    secure: Arc<OnceLock<Made>>,
 }
 
 impl Transport {
     pub(super) fn new() -> Transport {
         node::cloud::install_crypto_provider();
-        let client = Client::builder()
-            // Plain HTTP only: no certificate is read.
-            .tls_certs_only([])
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .connect_timeout(CONNECT_DEADLINE)
-            // A server that was restarted has closed all connections: none is kept for later.
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("node-agent/", env!("CARGO_PKG_VERSION")))
-            .build();
-        Transport { client: client.map_err(|error| one_line(&error.without_url())) }
+        // Plain HTTP only: no certificate is read.
+        let plain = made(Client::builder().tls_certs_only([]));
+        Transport { plain, secure: Arc::default() }
+    }
+
+    fn client(&self, at: &Endpoint) -> Result<&Client, Failure> {
+        let secure = at.0.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
+        let made =
+            if secure { self.secure.get_or_init(|| made(Client::builder())) } else { &self.plain };
+        made.as_ref().map_err(|why| Failure::Unreachable(Box::new(NoClient(why.clone()))))
     }
 
     /// The whole answer, where it says that it was done.
@@ -79,9 +83,7 @@ impl Transport {
     }
 
     async fn send(&self, at: &Endpoint, call: Call) -> Result<Response, Failure> {
-        let client =
-            self.client.as_ref().map_err(|why| Failure::Unreachable(Box::new(NoClient(why.clone()))))?;
-        let mut request = client.request(call.method, format!("{at}{}", call.path));
+        let mut request = self.client(at)?.request(call.method, format!("{at}{}", call.path));
         if let Some(body) = &call.body {
             request = request.json(body);
         }
@@ -94,6 +96,19 @@ impl Transport {
         let words = read_beginning(response).await;
         Err(refusal::of_status(status.as_u16(), &words))
     }
+}
+
+fn made(builder: ClientBuilder) -> Made {
+    let client = builder
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .connect_timeout(CONNECT_DEADLINE)
+        // A server that was restarted has closed all connections: none is kept for later.
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("node-agent/", env!("CARGO_PKG_VERSION")))
+        .build();
+    client.map_err(|error| one_line(&error.without_url()))
 }
 
 /// The cause without the URL: the endpoint is named by the error that this becomes part of.

@@ -2,6 +2,7 @@
 
 use super::scripted::{Do, Scripted, chunk, end, in_chunks, ok, scripted, until_closed, with_status};
 use super::*;
+use harness::local_cloud::{Bind, Config, LocalCloud};
 use node::fault::{Hint, one_line};
 use std::sync::{Arc, Mutex};
 
@@ -301,6 +302,39 @@ async fn questions_and_steps_have_their_deadlines() {
         lap(client.delete(&at, &tiny).await.err()),
     ];
     assert_eq!(laps, [5, 5, 5, 5, 30, 30, 60].map(|seconds| (seconds, Some("model_server_unreachable"))));
+}
+
+/// The other process of the test below asks this server.
+const ASKS: &str = "MODEL_SERVER_THAT_IS_ASKED";
+
+/// The store is named to the libraries by an environment variable: each of the two is a process of its own.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "starts this test in a process with another environment")]
+async fn a_server_with_tls_is_trusted_by_the_hosts_store_and_by_nothing_else() {
+    if let Ok(url) = std::env::var(ASKS) {
+        let error = Ollama::default().version(&Endpoint(url)).await.expect_err("no server of models");
+        println!("{}", one_line(&error));
+        return;
+    }
+    let registry_backend = Some("http://127.0.0.1:1".to_owned());
+    let config = Config { registry: Some(Bind::loopback()), registry_backend, ..Config::default() };
+    let cloud = LocalCloud::start(config).await.expect("a cloud");
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = folder.path().join("authority.pem");
+    std::fs::write(&authority, cloud.authority_pem()).expect("written");
+    let asked = async |store: Option<&std::path::Path>| {
+        let mut command = tokio::process::Command::new(std::env::current_exe().expect("this program"));
+        let test =
+            "host::ollama::wire_tests::a_server_with_tls_is_trusted_by_the_hosts_store_and_by_nothing_else";
+        command.args(["--exact", test, "--nocapture"]).env(ASKS, cloud.registry_url());
+        store.map(|store| command.env("SSL_CERT_FILE", store));
+        let output = command.stdin(std::process::Stdio::null()).output().await.expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = asked(Some(&authority)).await;
+    assert!(said.contains("read its version") && !said.contains("certificate"), "{said}");
+    let said = asked(None).await;
+    assert!(said.contains("does not answer (read its version)") && said.contains("certificate"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]
