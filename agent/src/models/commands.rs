@@ -13,11 +13,11 @@ use node::config::did_you_mean;
 use node::config::settings::{Model, ModelReference, Models};
 use node::fault::one_line;
 
-/// An update that waits for its registry.
+/// A command that waits for its registry.
 pub(super) struct Asked {
     /// Full name.
     model: String,
-    retry: bool,
+    wish: ModelWish,
     reply: Reply,
 }
 
@@ -33,7 +33,12 @@ where
         let named = model.map(|name| known(&self.wanted.models, &name).cloned()).transpose();
         let answer = match (named, wish) {
             (Err(refused), _) => Err(refused),
-            (Ok(Some(model)), ModelWish::Update { retry }) => return self.update(&model, retry, reply),
+            (Ok(Some(model)), wish @ ModelWish::Update { .. }) => {
+                return self.ask_first(&model, wish, reply);
+            }
+            (Ok(Some(model)), wish) if self.may_be_at_the_registry(&model, &wish) => {
+                return self.ask_first(&model, wish, reply);
+            }
             (Ok(Some(model)), wish) => self.wish(&model, &wish),
             (Ok(None), ModelWish::Pull) => Ok(self.pull_all()),
             (Ok(None), ModelWish::Update { .. }) => Ok(self.update_all()),
@@ -59,24 +64,35 @@ where
         Taken::from("asking the registry for every model".to_owned())
     }
 
+    /// The version is not known here, and the registry may have been asked too long ago to know it.
+    fn may_be_at_the_registry(&mut self, model: &Model, wish: &ModelWish) -> bool {
+        let mut durable = self.durable.clone();
+        let pins = matches!(wish, ModelWish::Pin { digest: Some(_) });
+        pins && self
+            .changed(&mut durable, model, wish)
+            .is_err_and(|refused| refused.code == record::UNKNOWN)
+    }
+
     /// Asks the registry; [`Loop::found`] goes on when it has answered.
-    fn update(&mut self, model: &Model, retry: bool, reply: Reply) {
+    fn ask_first(&mut self, model: &Model, wish: ModelWish, reply: Reply) {
         let full = model.reference.full();
         let busy = self.asked.iter().any(|asked| asked.model == full);
         let refused = if busy {
             let message = format!("the registry is being asked for {} already", model.reference);
             Err(Refused::new("busy", message, "try again in a moment"))
-        } else {
+        } else if let ModelWish::Update { .. } = wish {
             // On a copy: nothing is changed before the registry has answered.
             let mut durable = self.durable.clone();
-            self.changed(&mut durable, model, &ModelWish::Update { retry })
+            self.changed(&mut durable, model, &wish)
+        } else {
+            Ok(String::new())
         };
         match refused {
             // Whoever asked may have gone.
             Err(refused) => drop(reply.send(Err(refused))),
             Ok(_) => {
                 self.lookups.begin(&model.reference);
-                self.asked.push(Asked { model: full, retry, reply });
+                self.asked.push(Asked { model: full, wish, reply });
             }
         }
     }
@@ -85,15 +101,16 @@ where
     pub(super) async fn found(&mut self, found: Found) {
         self.lookups.take(&found, (self.clock)());
         let Some(at) = self.asked.iter().position(|asked| asked.model == found.model) else { return };
-        let Asked { model: full, retry, reply } = self.asked.swap_remove(at);
+        let Asked { model: full, wish, reply } = self.asked.swap_remove(at);
         let model = self.wanted.models.pull.values().find(|model| model.reference.full() == full).cloned();
-        let answer = match (found.answer, model) {
-            (Ok(manifest), Some(model)) => {
+        let answer = match (found.answer, model, &wish) {
+            (Ok(manifest), Some(model), ModelWish::Update { retry }) => {
                 let known = self.lookups().remove(&full).and_then(|lookup| lookup.known);
-                self.follow(&model, &known.map_or(manifest.digest, |known| known.digest), retry)
+                self.follow(&model, &known.map_or(manifest.digest, |known| known.digest), *retry)
             }
-            (Ok(_), None) => Err(unnamed(&self.wanted.models)),
-            (Err(error), _) => Err(Refused {
+            (Ok(_), Some(model), wish) => self.wish(&model, wish),
+            (Ok(_), None, _) => Err(unnamed(&self.wanted.models)),
+            (Err(error), _, _) => Err(Refused {
                 code: error.code,
                 message: format!("{}; nothing was changed", error.message),
                 hint: error.hint,

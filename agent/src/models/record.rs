@@ -7,7 +7,7 @@ use super::plan::Note;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-pub use wish::{Asked, wish};
+pub use wish::{Asked, UNKNOWN, wish};
 
 /// As much of a model's past as is shown.
 pub const PAST_LIMIT: usize = 20;

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 use node::config::settings::{self, ModelReference};
 use std::collections::BTreeSet;
 
+/// The code of a version that the model cannot go to, as far as is known.
+pub const UNKNOWN: &str = "model_version_unknown";
 /// Digits of a digest that are enough to name a version.
 const LEAST_DIGITS: usize = 6;
 
@@ -110,33 +112,50 @@ fn resolve(record: &Record, asked: &Asked<'_>, text: &str) -> Result<String, Ref
         ));
     }
     let whole = format!("sha256:{digits}");
-    if digits.len() == 64 {
-        return Ok(whole);
-    }
     let known = versions(record, asked);
+    if digits.len() == 64 {
+        return reachable(asked, whole);
+    }
     let mut matching = known.into_iter().filter(|digest| digest.starts_with(&whole));
     match (matching.next(), matching.next()) {
-        (Some(digest), None) => Ok(digest),
+        (Some(digest), None) => reachable(asked, digest),
         (found, _) => {
             let how = if found.is_none() { "no version" } else { "more than one version" };
             let message = format!("{how} of {} begins with {whole}", asked.model.reference);
-            Err(Refused::new("model_version_unknown", message, "give all 64 digits"))
+            Err(Refused::new(UNKNOWN, message, "give all 64 digits"))
         }
     }
 }
 
+/// The version, where the model can go to it: a slip of the pen would leave the node without it.
+fn reachable(asked: &Asked<'_>, digest: String) -> Result<String, Refused> {
+    if here(asked).contains(&digest) || named(asked).as_ref() == Some(&digest) {
+        return Ok(digest);
+    }
+    let reference = &asked.model.reference;
+    let tag = named(asked).map_or(String::new(), |named| format!(", which names {named}"));
+    let message = format!("{reference} has no {digest}: it is neither kept here nor at the registry{tag}");
+    let hint = format!("`agentctl explain {reference}` shows what is kept");
+    Err(Refused::new(UNKNOWN, message, hint))
+}
+
 /// Versions of the model that are known here.
 fn versions(record: &Record, asked: &Asked<'_>) -> BTreeSet<String> {
+    let mut known = here(asked);
+    known.extend(named(asked));
+    known.extend(record.good.iter().chain(&record.previous).cloned());
+    known.extend(record.quarantine.iter().map(|entry| entry.digest.clone()));
+    known
+}
+
+/// Versions of the model that the server has, under its name or kept.
+fn here(asked: &Asked<'_>) -> BTreeSet<String> {
     let reference = &asked.model.reference;
     let here = listed(asked.observed).filter(|(name, _)| {
         name.tagged(String::new()).full() == reference.tagged(String::new()).full()
             && (name.tag == reference.tag || name.tag.starts_with(&format!("{}{KEPT}", reference.tag)))
     });
-    let mut known: BTreeSet<String> = here.map(|(_, digest)| digest.to_owned()).collect();
-    known.extend(named(asked));
-    known.extend(record.good.iter().chain(&record.previous).cloned());
-    known.extend(record.quarantine.iter().map(|entry| entry.digest.clone()));
-    known
+    here.map(|(_, digest)| digest.to_owned()).collect()
 }
 
 fn listed(observed: &Observed) -> impl Iterator<Item = (ModelReference, &str)> {

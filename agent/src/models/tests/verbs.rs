@@ -80,6 +80,29 @@ async fn a_server_that_encodes_manifests_anew_is_followed_kept_and_taken_back_as
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pin_is_taken_when_the_version_is_here_or_at_the_registry_and_a_slip_is_refused() {
+    let agent = deployed().await;
+    let slip = ONE.replace("sha256:1", "sha256:7");
+    let pin = |digest: &str| ModelWish::Pin { digest: Some(digest.to_owned()) };
+    let lookups = agent.deeds("look up");
+    let refused = agent.ask(Some("a:1"), pin(&slip)).await.unwrap_err();
+    assert_eq!(refused.code, "model_version_unknown");
+    assert!(refused.message.contains(&slip) && refused.message.contains(ONE), "{refused}");
+    assert_eq!((agent.deeds("look up"), agent.remembered().pin), (lookups + 1, None), "it was asked first");
+    // One that was published after the last look is found.
+    agent.node.world().registry.insert(A.to_owned(), TWO.to_owned());
+    agent.ask(Some("a:1"), pin(TWO)).await.unwrap();
+    agent.until_good(TWO).await;
+    // And one that is kept needs no registry.
+    agent.node.world().registry.clear();
+    agent.ask(Some("a:1"), pin(ONE)).await.unwrap();
+    agent.until_good(ONE).await;
+    let refused = agent.ask(Some("a:1"), pin(&slip)).await.unwrap_err();
+    assert_eq!((refused.code, refused.message.ends_with("nothing was changed")), ("model_not_found", true));
+    assert_eq!(agent.remembered().pin.map(|pin| pin.digest).as_deref(), Some(ONE));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_update_with_retry_takes_what_failed_before() {
     let mut wanted = one_model();
     wanted.models.every = Some(Duration::from_secs(60));
