@@ -18,7 +18,8 @@ pub(super) struct Asked {
     /// Full name.
     model: String,
     wish: ModelWish,
-    reply: Reply,
+    /// Absent where whoever asked has been answered.
+    reply: Option<Reply>,
 }
 
 impl<S, R, F, E> Loop<S, R, F, E>
@@ -41,7 +42,7 @@ where
             }
             (Ok(Some(model)), wish) => self.wish(&model, &wish),
             (Ok(None), ModelWish::Pull) => Ok(self.pull_all()),
-            (Ok(None), ModelWish::Update { .. }) => Ok(self.update_all()),
+            (Ok(None), ModelWish::Update { retry }) => Ok(self.update_all(retry)),
             (Ok(None), _) => Err(unnamed(&self.wanted.models)),
         };
         let answer = self.durably(answer).await;
@@ -56,10 +57,20 @@ where
         Taken::from("what is missing of every model is tried again now".to_owned())
     }
 
-    fn update_all(&mut self) -> Taken {
+    /// As for one by its name, of each that node.toml does not pin, but for the answer, which comes at once.
+    fn update_all(&mut self, retry: bool) -> Taken {
         for model in self.wanted.models.pull.clone().values() {
-            self.begin_anew(model);
+            let wish = ModelWish::Update { retry };
+            if let Err(refused) = self.wish(model, &wish) {
+                tracing::info!("{}", one_line(&refused));
+                continue;
+            }
+            // What was published since is lifted from quarantine, too, as soon as the registry names it.
             self.lookups.begin(&model.reference);
+            let model = model.reference.full();
+            if !self.asked.iter().any(|asked| asked.model == model) {
+                self.asked.push(Asked { model, wish, reply: None });
+            }
         }
         Taken::from("asking the registry for every model".to_owned())
     }
@@ -92,7 +103,7 @@ where
             Err(refused) => drop(reply.send(Err(refused))),
             Ok(_) => {
                 self.lookups.begin(&model.reference);
-                self.asked.push(Asked { model: full, wish, reply });
+                self.asked.push(Asked { model: full, wish, reply: Some(reply) });
             }
         }
     }
@@ -117,8 +128,12 @@ where
             }),
         };
         let answer = self.durably(answer).await;
-        // Whoever asked may have gone; the command stands all the same.
-        let _ = reply.send(answer);
+        match (reply, answer) {
+            // Whoever asked may have gone; the command stands all the same.
+            (Some(reply), answer) => drop(reply.send(answer)),
+            (None, Ok(taken)) => tracing::info!("{}", taken.message),
+            (None, Err(refused)) => tracing::info!("{}", one_line(&refused)),
+        }
     }
 
     /// The model follows node.toml, whose tag names that version.

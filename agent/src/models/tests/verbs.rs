@@ -120,6 +120,27 @@ async fn an_update_with_retry_takes_what_failed_before() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_update_of_all_models_ends_pins_and_retries_as_one_by_its_name_does() {
+    let mut wanted = one_model();
+    wanted.models.every = Some(Duration::from_secs(60));
+    let agent = deployed_as(wanted).await;
+    agent.node.world().registry.insert(A.to_owned(), TWO.to_owned());
+    agent.node.world().answers.insert(TWO.to_owned(), "five".to_owned());
+    while agent.remembered().barred(TWO).is_none() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    agent.ask(Some("a:1"), ModelWish::Pin { digest: None }).await.unwrap();
+    assert!(agent.remembered().pin.is_some());
+    agent.ask(None, ModelWish::Update { retry: false }).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let remembered = agent.remembered();
+    assert!(remembered.pin.is_none() && remembered.barred(TWO).is_some(), "{}", agent.told());
+    agent.node.world().answers.clear();
+    agent.ask(None, ModelWish::Update { retry: true }).await.unwrap();
+    agent.until_good(TWO).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_makes_no_sense_is_refused_with_a_way_out() {
     let agent = deployed().await;
     let refused = agent.ask(Some("a:2"), ModelWish::Pull).await.unwrap_err();
