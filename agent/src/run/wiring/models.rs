@@ -49,9 +49,9 @@ fn wanted(agent: &Agent, settings: &Settings) -> Option<Wanted> {
     if let (ModelServer::Url(url), Some(host)) =
         (&mut models.server, agent.start.environment.get("OLLAMA_HOST"))
     {
-        match endpoint(host) {
-            Some(endpoint) => *url = endpoint,
-            None => tracing::warn!("OLLAMA_HOST={host} is no address, and {url} is asked"),
+        match named(host, url) {
+            Ok(endpoint) => *url = endpoint,
+            Err(why) => tracing::warn!("{why}"),
         }
     }
     let service = match &models.server {
@@ -63,6 +63,13 @@ fn wanted(agent: &Agent, settings: &Settings) -> Option<Wanted> {
     let memory_bytes = limit.or_else(|| memory::total_bytes(Path::new("/proc/meminfo")));
     let directory = models.directory.as_ref().map(|directory| agent.start.paths.at(directory));
     Some(Wanted { models, directory, service, memory_bytes })
+}
+
+/// Where the server is that the environment names, or why another is asked. What makes no sense may have a password in it.
+fn named(host: &str, else_asked: &str) -> Result<String, String> {
+    endpoint(host).ok_or_else(|| {
+        format!("OLLAMA_HOST is no [http://]HOST[:PORT], without a name or a path, and {else_asked} is asked")
+    })
 }
 
 /// What `OLLAMA_HOST` means to a client: `[SCHEME://][HOST][:PORT][/]`. Source: ollama `envconfig/config.go`.
@@ -109,5 +116,12 @@ mod tests {
         for host in ["ftp://gpu", "gpu:port", "gpu:99999", "a b", "user@gpu", "gpu/path"] {
             assert_eq!(endpoint(host), None, "{host}");
         }
+    }
+
+    #[test]
+    fn a_password_in_it_is_not_told() {
+        let why = named("http://user:secret@gpu:11434", "http://127.0.0.1:11434").unwrap_err();
+        assert!(why.contains("OLLAMA_HOST") && why.contains("http://127.0.0.1:11434 is asked"), "{why}");
+        assert!(!why.contains("secret") && !why.contains("user") && !why.contains("gpu"), "{why}");
     }
 }
