@@ -133,9 +133,12 @@ fn of_status(name: &ModelReference, status: u16) -> RegistryError {
     let why = format!("status {status}");
     match status {
         401 | 403 => {
-            let hint = "the agent asks without a login: let the registry answer this node without one, or set \
-                        `every = \"never\"` in [models]";
-            error(name, "model_registry_denied", &why, hint)
+            // A version that has to be pulled is asked for whatever `every` says; one that is there is not.
+            let hint = format!(
+                "the agent asks without a login: let the registry answer this node without one; or have the server \
+                 pull it with its own key (`ollama pull {name}`) and set `every = \"never\"` in [models]"
+            );
+            error(name, "model_registry_denied", &why, &hint)
         }
         404 => {
             let hint = "check the name and the tag: https://ollama.com/library lists those without a host";

@@ -65,6 +65,13 @@ async fn every_answer_that_is_no_manifest_has_its_code_and_a_hint() {
     }
 }
 
+#[test]
+fn a_registry_that_wants_a_login_is_got_round_by_the_servers_own_key() {
+    let name = "models.internal/team/tiny:1".parse().expect("a name");
+    let hint = of_status(&name, 401).hint().expect("a hint");
+    assert!(hint.contains("`ollama pull models.internal/team/tiny:1`") && hint.contains("never"), "{hint}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn silence_ends_after_twenty_seconds() {
     for beginning in ["", "HTTP/1.1 200 OK\r\n\r\n{"] {
