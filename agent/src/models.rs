@@ -312,8 +312,7 @@ where
         let named = |full: &str, lookup: &Lookup| {
             let record = self.durable.record(full);
             let is_known = |digest: &str| {
-                configured.contains(digest)
-                    || record.is_some_and(|record| record.names(digest))
+                configured.contains(digest) || record.is_some_and(|record| record.names(digest))
             };
             let settled = |manifest: &Manifest| {
                 let seen = manifest.clone().known_as(|digest| self.observer.has(digest));

@@ -79,9 +79,7 @@ where
     fn may_be_at_the_registry(&mut self, model: &Model, wish: &ModelWish) -> bool {
         let mut durable = self.durable.clone();
         let pins = matches!(wish, ModelWish::Pin { digest: Some(_) });
-        pins && self
-            .changed(&mut durable, model, wish)
-            .is_err_and(|refused| refused.code == record::UNKNOWN)
+        pins && self.changed(&mut durable, model, wish).is_err_and(|refused| refused.code == record::UNKNOWN)
     }
 
     /// Asks the registry; [`Loop::found`] goes on when it has answered.

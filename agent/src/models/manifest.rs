@@ -8,8 +8,8 @@
 
 use super::registry::{Layer, Manifest};
 use node::hexadecimal::hexadecimal;
-use serde::{Deserialize, Serialize};
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 
@@ -97,9 +97,13 @@ fn encoded_anew(document: &mut Document) -> Vec<String> {
 /// Go escapes what HTML might take for its own.
 fn as_go_writes(document: &Document) -> Option<String> {
     let mut text = serde_json::to_string(document).ok()?;
-    for (character, escaped) in
-        [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\u{2028}', "\\u2028"), ('\u{2029}', "\\u2029")]
-    {
+    for (character, escaped) in [
+        ('<', "\\u003c"),
+        ('>', "\\u003e"),
+        ('&', "\\u0026"),
+        ('\u{2028}', "\\u2028"),
+        ('\u{2029}', "\\u2029"),
+    ] {
         text = text.replace(character, escaped);
     }
     Some(digest_of(text.as_bytes()))

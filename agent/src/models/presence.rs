@@ -109,7 +109,9 @@ mod tests {
             server
         };
         let mut presence = Presence::default();
-        for (second, vram, since) in [(1, 2, None), (2, 0, Some(2)), (9, 0, Some(2)), (10, 1, None), (11, 0, Some(11))] {
+        for (second, vram, since) in
+            [(1, 2, None), (2, 0, Some(2)), (9, 0, Some(2)), (10, 1, None), (11, 0, Some(11))]
+        {
             presence.look(&of(vram), at(second));
             assert_eq!(presence.on_cpu().get(ONE).copied(), since.map(at), "second {second}");
         }

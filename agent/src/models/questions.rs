@@ -144,7 +144,9 @@ impl<S: Server> Kinds<S> {
             Ok(kind) => {
                 self.answers.insert(shown.digest, kind);
             }
-            Err(error @ (ServerError::Unreachable { .. } | ServerError::Busy { .. })) => tracing::info!("{}", one_line(&error)),
+            Err(error @ (ServerError::Unreachable { .. } | ServerError::Busy { .. })) => {
+                tracing::info!("{}", one_line(&error))
+            }
             Err(error) => {
                 tracing::warn!("{}", node::fault::with_hint(&error));
                 self.answers.insert(shown.digest, Kind::Generates);

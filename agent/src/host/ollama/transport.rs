@@ -57,8 +57,7 @@ impl Transport {
 
     fn client(&self, at: &Endpoint) -> Result<&Client, Failure> {
         let secure = at.0.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"));
-        let made =
-            if secure { self.secure.get_or_init(|| made(Client::builder())) } else { &self.plain };
+        let made = if secure { self.secure.get_or_init(|| made(Client::builder())) } else { &self.plain };
         made.as_ref().map_err(|why| Failure::Unreachable(Box::new(NoClient(why.clone()))))
     }
 

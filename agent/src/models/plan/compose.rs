@@ -209,8 +209,9 @@ fn gives_way(view: &View<'_>, steps: &[(Urgency, Step)]) -> Option<String> {
     let mut service = steps.iter().filter(|(urgency, step)| *urgency == Urgency::Service && fresh(step));
     let (_, step) = match under_way.kind {
         StepKind::Verify => service.next(),
-        StepKind::Warm => service
-            .find(|(_, step)| step.model != under_way.model && step.action.kind() != StepKind::Warm),
+        StepKind::Warm => {
+            service.find(|(_, step)| step.model != under_way.model && step.action.kind() != StepKind::Warm)
+        }
         _ => None,
     }?;
     Some(format!("{}: {} comes first", step.model, step.reason))

@@ -61,7 +61,8 @@ pub(super) fn gpu(view: &View<'_>) -> Gpu {
                 gpu.remedy = Some((format!("the server's container is restarted now, {which}"), None));
             } else {
                 gpu.wake = Some(at);
-                gpu.remedy = Some((format!("the server's container is restarted at {at:.0}, {which}"), Some(at)));
+                gpu.remedy =
+                    Some((format!("the server's container is restarted at {at:.0}, {which}"), Some(at)));
             }
             format!("the server's container is restarted {} after that", span(*wait))
         }
@@ -106,7 +107,9 @@ pub(super) fn tell(view: &View<'_>, gpu: &Gpu, listed: &Listed<'_>, draft: &mut 
     }
     let Some((remedy, until)) = &gpu.remedy else { return };
     let why = match (&view.observed.gpu, on_cpu(view, listed)) {
-        (_, Some(since)) => format!("it has been wholly on the CPU since {since:.0}, although {}", has_gpu(view)),
+        (_, Some(since)) => {
+            format!("it has been wholly on the CPU since {since:.0}, although {}", has_gpu(view))
+        }
         (GpuView::Lost { reason, since }, None) => {
             format!("the GPU has been gone from the server's container since {since:.0}: {reason}")
         }

@@ -33,11 +33,7 @@ fn page(node: &Node, plan: &Plan) -> String {
     let (models, explanations) = plan.models.iter().cloned().unzip();
     let models = Models { server: Some(plan.server.clone()), models, explanations };
     let (now, plain) = (node.world.now, Page { width: 80, colour: false });
-    format!(
-        "{}\n{}",
-        render(&models, now, plain),
-        explain(&models.explanations, &models.models, now, plain)
-    )
+    format!("{}\n{}", render(&models, now, plain), explain(&models.explanations, &models.models, now, plain))
 }
 
 fn assert_golden(name: &str, text: &str, expected: &str) {

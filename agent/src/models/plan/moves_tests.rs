@@ -41,7 +41,11 @@ fn busy_with(mut node: Node, kind: StepKind, model: &str) -> Node {
     let action = match kind {
         StepKind::Verify => Action::Verify { digest, layers: Vec::new() },
         StepKind::Warm => Action::Warm { digest, layers, rate: Prewarm::Unlimited },
-        _ => Action::Smoke { name: reference(model), digest, smoke: node.settings.pull[MODELS[1]].smoke.clone().unwrap() },
+        _ => Action::Smoke {
+            name: reference(model),
+            digest,
+            smoke: node.settings.pull[MODELS[1]].smoke.clone().unwrap(),
+        },
     };
     node.memory.step = Some(Step { model: full(model), action, reason: String::new() });
     node

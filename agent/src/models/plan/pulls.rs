@@ -58,7 +58,9 @@ pub(super) fn pull(
         Some(room) => draft.promised_bytes = room.needs,
         None if view.settings.directory.is_some() => {
             let why = view.observed.files_problem.as_deref().unwrap_or("it has not been looked at yet");
-            draft.because(format!("waits until it is known how much room the folder of the models has: {why}"));
+            draft.because(format!(
+                "waits until it is known how much room the folder of the models has: {why}"
+            ));
             return;
         }
         None => draft.because("how much room there is is not known: [models] has no directory".to_owned()),

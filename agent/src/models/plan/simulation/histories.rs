@@ -152,7 +152,11 @@ fn settle(node: &mut Node) {
 fn check(node: &mut Node) {
     let plan = node.pass(None);
     assert!(plan.pull.is_none() && plan.step.is_none(), "{plan:#?}\n{}", node.story());
-    assert!(plan.drop_pull.is_none() && plan.drop_step.is_none() && plan.restart_server.is_none(), "{}", node.story());
+    assert!(
+        plan.drop_pull.is_none() && plan.drop_step.is_none() && plan.restart_server.is_none(),
+        "{}",
+        node.story()
+    );
     let mut taken = 0;
     for (name, (status, explained)) in MODELS.iter().zip(&plan.models) {
         let story = || format!("{name}: {status:#?}\n{}", node.story());
