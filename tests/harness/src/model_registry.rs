@@ -8,19 +8,22 @@
 mod content;
 mod folder;
 pub mod gguf;
+mod kept;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Response, StatusCode, header};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 pub use content::{Content, Layer, Model};
+pub use kept::{Kept, kept_in};
+
 use content::{Stored, store};
 
 /// The name of Ollama's own registry.
@@ -64,15 +67,6 @@ pub struct Served {
     pub sent: u64,
 }
 
-/// A part of a blob that a models folder has kept: `OFFSET..OFFSET + COMPLETED` of its part files, or a whole blob.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// `sha256:…`
-    pub digest: String,
-    /// Its bytes.
-    pub bytes: Range<u64>,
-}
-
 #[derive(Default)]
 struct State {
     models: BTreeMap<String, Stored>,
@@ -82,6 +76,8 @@ struct State {
     bytes_per_second: Option<u64>,
     /// When the next piece may go, where there is a rate.
     next: Option<Instant>,
+    /// Told when the rate changes.
+    paced: Arc<Notify>,
 }
 
 /// The registry; clones are the same one.
@@ -181,10 +177,17 @@ impl ModelRegistry {
         self.layers(name).iter().map(|layer| layer.size).sum()
     }
 
-    /// Bodies go no faster than this, all together; `None` is as fast as it goes.
+    /// Bytes of a blob, where it has it.
+    #[must_use]
+    pub fn size_of(&self, digest: &str) -> Option<u64> {
+        self.state().blobs.get(digest).map(Content::size)
+    }
+
+    /// Bodies go no faster than this, all together, those under way too; `None` is as fast as it goes.
     pub fn limit(&self, bytes_per_second: Option<u64>) {
         let mut state = self.state();
         (state.bytes_per_second, state.next) = (bytes_per_second, None);
+        state.paced.notify_waiters();
     }
 
     /// Puts a fault in the way.
@@ -208,6 +211,15 @@ impl ModelRegistry {
     pub fn sent(&self, digest: &str) -> u64 {
         let of = |served: &&Served| served.path.ends_with(digest) && served.method == "GET";
         self.state().served.iter().filter(of).map(|served| served.sent).sum()
+    }
+
+    /// Of the requests from number `since` on, those that asked for a blob without a Range, and so for all of it. A server
+    /// that begins none so has none; [`ModelRegistry::fetched_again`] does not look at them.
+    #[must_use]
+    pub fn fetched_whole(&self, since: usize) -> Vec<Served> {
+        let whole =
+            |served: &&Served| served.method == "GET" && !served.ranged && served.path.contains("/blobs/");
+        self.state().served.iter().skip(since).filter(whole).cloned().collect()
     }
 
     /// Of the requests with a Range from number `since` on (`served().len()` at some moment), those that asked for bytes
@@ -294,6 +306,19 @@ impl ModelRegistry {
         Some(fault.trouble)
     }
 
+    /// Until a piece of so many bytes may go.
+    async fn turn(&self, length: u64) {
+        loop {
+            let paced = Arc::clone(&self.state().paced);
+            let changed = paced.notified();
+            let Some(due) = self.due(length) else { return };
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                () = changed => {}
+            }
+        }
+    }
+
     /// When a piece of so many bytes may go.
     fn due(&self, length: u64) -> Option<Instant> {
         let mut state = self.state();
@@ -333,9 +358,7 @@ impl Sending {
         let end = bytes.end.min(bytes.start + PIECE.min(allowed));
         let piece = sending.content.read(bytes.start..end);
         let length = piece.len() as u64;
-        if let Some(due) = sending.registry.due(length) {
-            tokio::time::sleep_until(due).await;
-        }
+        sending.registry.turn(length).await;
         sending.registry.state().served[sending.number].sent += length;
         Ok(Some((Bytes::from(piece), (sending, bytes.start + length..bytes.end))))
     }
@@ -365,30 +388,4 @@ fn error(status: StatusCode, code: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     response
-}
-
-/// What a models folder holds of blobs: whole ones, and the finished bytes of parts, as their files say.
-#[must_use]
-pub fn kept_in(models: &Path) -> Vec<Kept> {
-    let mut kept = Vec::new();
-    for entry in std::fs::read_dir(models.join("blobs")).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let digest = name.replacen('-', ":", 1).chars().take("sha256:".len() + 64).collect::<String>();
-        match name.split_once("-partial") {
-            None => {
-                let size = entry.metadata().map_or(0, |file| file.len());
-                kept.push(Kept { digest, bytes: 0..size });
-            }
-            Some((_, "")) => {}
-            Some(_) => {
-                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                let part: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-                let field = |name: &str| part[name].as_u64().unwrap_or(0);
-                let (offset, completed) = (field("Offset"), field("Completed"));
-                kept.push(Kept { digest, bytes: offset..offset + completed });
-            }
-        }
-    }
-    kept.retain(|kept| !kept.bytes.is_empty());
-    kept
 }

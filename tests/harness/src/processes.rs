@@ -6,8 +6,10 @@
 //! nothing is left running after the value is gone.
 
 use std::io::Read;
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,6 +21,24 @@ use crate::wait::{TimedOut, wait_for};
 
 /// How long a process may take to end by itself after SIGTERM.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A port of this host for a program that is started later, again and again perhaps: below those that the kernel gives away
+/// by itself, so that nobody takes it in between.
+///
+/// # Panics
+/// When a thousand of them are taken.
+#[must_use]
+pub fn free_port() -> u16 {
+    const FIRST: u32 = 20_000;
+    const PROCESSES: u32 = 200;
+    const OF_A_PROCESS: u32 = 50;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let own = FIRST + std::process::id() % PROCESSES * OF_A_PROCESS;
+    let ports = std::iter::repeat_with(|| own + NEXT.fetch_add(1, Ordering::Relaxed));
+    let ports = ports.take(1000).filter_map(|port| u16::try_from(port).ok());
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().unwrap_or_else(|| panic!("no port from {own} on is free"))
+}
 
 /// A running child with its output.
 pub struct Process {
