@@ -22,6 +22,8 @@
 //! | `status` | requests of `path` (else all) are answered with `code` and `text` |
 //! | `version` | `/api/version` says `text` |
 //!
+//! What a `stall`, a `silence` or a `slow_load` holds up goes on when the faults are cleared.
+//!
 //! Those with `until_restart` are in memory only. The others are written to `double-faults.json` in the models folder
 //! at every change, so that what is counted goes on after a restart; what the environment says is taken when that file
 //! is not there.
@@ -30,6 +32,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 
 const FIELDS: [&str; 11] =
     ["kind", "at", "seconds", "text", "share", "code", "path", "model", "digests", "times", "until_restart"];
@@ -84,6 +87,11 @@ impl Fault {
         self.0.get("text").and_then(Value::as_str).unwrap_or(default).to_owned()
     }
 
+    /// Whether what it holds up goes on when the faults are cleared.
+    pub(crate) fn holds(&self) -> bool {
+        ["stall", "silence", "slow_load"].contains(&self.kind())
+    }
+
     pub(crate) fn number(&self, field: &str, default: f64) -> f64 {
         self.0.get(field).and_then(Value::as_f64).unwrap_or(default)
     }
@@ -114,6 +122,8 @@ impl Fault {
 #[derive(Debug)]
 pub(crate) struct Faults {
     set: Mutex<Vec<Fault>>,
+    /// How often they were cleared.
+    cleared: watch::Sender<u64>,
     file: PathBuf,
 }
 
@@ -122,7 +132,7 @@ impl Faults {
     pub(crate) fn open(file: PathBuf, environment: Option<&str>) -> Result<Self, String> {
         let kept = std::fs::read_to_string(&file).ok();
         let text = kept.as_deref().or(environment).unwrap_or("[]");
-        let faults = Self { set: Mutex::default(), file };
+        let faults = Self { set: Mutex::default(), cleared: watch::Sender::default(), file };
         let value = serde_json::from_str(text).map_err(|error| format!("the faults are no JSON: {error}"))?;
         faults.add(&value)?;
         Ok(faults)
@@ -146,6 +156,12 @@ impl Faults {
         let mut set = self.set();
         set.clear();
         self.keep(&set);
+        self.cleared.send_modify(|times| *times += 1);
+    }
+
+    /// Changes when they are cleared, from now on.
+    pub(crate) fn clearings(&self) -> watch::Receiver<u64> {
+        self.cleared.subscribe()
     }
 
     /// What is still to come.

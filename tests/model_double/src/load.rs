@@ -197,8 +197,10 @@ impl Loader {
         if self.faults.take("load_hang", &subject).is_some() {
             std::future::pending::<()>().await;
         }
+        let mut clearings = self.faults.clearings();
         if let Some(fault) = self.faults.take("slow_load", &subject) {
-            tokio::time::sleep(Duration::from_secs_f64(fault.number("seconds", 1.0).max(0.0))).await;
+            let span = Duration::from_secs_f64(fault.number("seconds", 1.0).max(0.0));
+            tokio::time::timeout(span, clearings.changed()).await.ok();
         }
         let mut sound = true;
         for layer in wanted.weights() {

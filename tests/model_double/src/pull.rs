@@ -123,12 +123,13 @@ impl Puller {
         let mut tick = tokio::time::interval(TICK);
         // As in Go, the first one comes after a while.
         tick.reset();
-        let mut stalled = false;
+        // What holds a blob up strikes it once: when the faults are cleared, it comes to its end.
+        let (mut stalled, mut silent) = (false, false);
         loop {
             tokio::select! {
                 ended = waiter.outcome() => return ended.map_err(Ended::Error),
                 fault = waiter.struck(), if !stalled => match fault.kind() {
-                    "stall" => stalled = true,
+                    kind @ ("stall" | "silence") => (stalled, silent) = (true, kind == "silence"),
                     "error" => return Err(Ended::Error(fault.text("unexpected EOF"))),
                     "no_space" => {
                         let full = format!("write {}-partial: no space left on device", place.display());
@@ -141,7 +142,7 @@ impl Puller {
                     }
                     _ => std::future::pending::<()>().await,
                 },
-                _ = tick.tick() => {
+                _ = tick.tick(), if !silent => {
                     let line = progress(layer, waiter.0.total, waiter.completed());
                     lines.send(Line::Json(line)).await.ok();
                 }

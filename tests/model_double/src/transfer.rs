@@ -74,7 +74,8 @@ pub(crate) struct Transfer {
     waiters: AtomicUsize,
     cancelled: watch::Sender<bool>,
     outcome: watch::Sender<Option<Result<(), String>>>,
-    struck: watch::Sender<Option<Fault>>,
+    /// The last fault that struck, and how often the faults had been cleared then.
+    struck: watch::Sender<Option<(Fault, u64)>>,
     /// One look at a time, so that a fault that strikes once does so once.
     looking: Mutex<()>,
     stopped: AtomicBool,
@@ -102,9 +103,9 @@ impl Waiter {
     /// Ends when a fault strikes.
     pub(crate) async fn struck(&self) -> Fault {
         let mut struck = self.0.struck.subscribe();
-        let fault = struck.wait_for(Option::is_some).await.ok().and_then(|fault| fault.clone());
+        let fault = struck.wait_for(Option::is_some).await.ok().and_then(|struck| struck.clone());
         match fault {
-            Some(fault) => fault,
+            Some((fault, _)) => fault,
             None => std::future::pending().await,
         }
     }
@@ -342,26 +343,32 @@ impl Transfer {
         Ok(())
     }
 
-    /// Where a fault has struck or strikes now, this never ends.
+    /// Where a fault has struck or strikes now, this ends when the faults are cleared, or never.
     async fn look(&self, faults: &Faults) {
-        let stays = {
-            let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
-            let struck = self.struck.borrow().is_some();
-            let done = self.source.before + self.completed();
-            let fault = if struck {
-                None
-            } else {
-                faults.take_in_pull(&self.source.subject, done, self.source.total)
-            };
-            if let Some(fault) = &fault {
-                self.stopped.store(fault.kind() == "exit", Ordering::Release);
-                self.struck.send_replace(Some(fault.clone()));
+        loop {
+            let mut clearings = faults.clearings();
+            let cleared = *clearings.borrow();
+            match self.strikes(faults, cleared) {
+                None => return,
+                Some(fault) if fault.holds() => drop(clearings.changed().await),
+                Some(_) => std::future::pending().await,
             }
-            struck || fault.is_some()
-        };
-        if stays {
-            std::future::pending::<()>().await;
         }
+    }
+
+    /// The fault that has struck, or strikes now, when the faults were cleared so often.
+    fn strikes(&self, faults: &Faults, cleared: u64) -> Option<Fault> {
+        let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let struck = self.struck.borrow().clone();
+        let stays = |(fault, then): &(Fault, u64)| !fault.holds() || *then >= cleared;
+        if let Some((fault, _)) = struck.filter(stays) {
+            return Some(fault);
+        }
+        let done = self.source.before + self.completed();
+        let fault = faults.take_in_pull(&self.source.subject, done, self.source.total)?;
+        self.stopped.store(fault.kind() == "exit", Ordering::Release);
+        self.struck.send_replace(Some((fault.clone(), cleared)));
+        Some(fault)
     }
 }
 

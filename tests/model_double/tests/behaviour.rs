@@ -39,6 +39,28 @@ async fn a_pull_that_is_cut_and_taken_up_again_fetches_only_what_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_stands_still_goes_on_when_the_faults_are_cleared() {
+    for kind in ["stall", "silence"] {
+        let scene = Scene::set(&[("DOUBLE_PART_BYTES", "1048576")]).await;
+        scene.models.push("m:1", &Model::new(SEED, 8 * MEBIBYTE));
+        let weights = scene.models.layers("m:1")[0].clone();
+        scene.faults(json!({"kind": kind, "at": 60, "times": 1})).await;
+        let pull = scene.begin("/api/pull", &json!({"model": "m:1"}));
+        scene.until_faults_are_used().await;
+        assert!(!pull.is_finished(), "{kind}");
+        scene.clear_faults().await;
+        assert!(pull.await.unwrap().contains("success"), "{kind}");
+        assert_eq!(scene.models.sent(&weights.digest), weights.size, "{kind}: nothing came twice");
+        scene.faults(json!({"kind": "slow_load", "seconds": 600, "times": 1})).await;
+        let load = scene.begin("/api/generate", &json!({"model": "m:1", "stream": false}));
+        scene.until_faults_are_used().await;
+        assert!(!load.is_finished(), "{kind}");
+        scene.clear_faults().await;
+        assert!(load.await.unwrap().contains(r#""done":true"#), "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_killed_server_goes_on_where_its_part_files_say() {
     let mut scene = Scene::set(&[("DOUBLE_PART_BYTES", "524288"), ("OLLAMA_NOPRUNE", "1")]).await;
     scene.models.push("m:1", &Model::new(SEED, 8 * MEBIBYTE));

@@ -101,6 +101,11 @@ impl Scene {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
 
+    pub(crate) async fn clear_faults(&self) {
+        let answer = self.ask("DELETE", "/double/faults", Value::Null).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+
     pub(crate) async fn until_faults_are_used(&self) {
         let look = || async {
             let left = self.ask("GET", "/double/faults", Value::Null).await.json();
