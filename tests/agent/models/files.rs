@@ -31,6 +31,14 @@ fn damaged(scene: &mut Scene, damage: impl Fn(&std::fs::File)) -> String {
     digest
 }
 
+/// The repair is seen while it is held up: a mebibyte takes half a minute then.
+fn is_told(scene: &mut Scene, said: &str) {
+    scene.registry.limit(Some(32 << 10));
+    scene.start_agent();
+    scene.until_told("small:1", "model_damaged_layer", said);
+    scene.registry.limit(None);
+}
+
 fn is_repaired(scene: &Scene, digest: &str) {
     scene.agentctl(&WAIT, 0);
     scene.until_loaded("small:1", digest, SOON);
@@ -45,20 +53,14 @@ fn is_repaired(scene: &Scene, digest: &str) {
 fn other_bytes(runtime: &Handle) {
     let mut scene = Scene::new(runtime, &[]);
     let digest = damaged(&mut scene, |file| file.write_all_at(b"damage", MEBIBYTE / 2).unwrap());
-    scene.registry.limit(Some(256 << 10));
-    scene.start_agent();
-    scene.until_told("small:1", "model_damaged_layer", "is not what its name says");
-    scene.registry.limit(None);
+    is_told(&mut scene, "is not what its name says");
     is_repaired(&scene, &digest);
 }
 
 fn cut_short(runtime: &Handle) {
     let mut scene = Scene::new(runtime, &[]);
     let digest = damaged(&mut scene, |file| file.set_len(MEBIBYTE / 2).unwrap());
-    scene.registry.limit(Some(256 << 10));
-    scene.start_agent();
-    scene.until_told("small:1", "model_damaged_layer", "is missing or is not what its name says");
-    scene.registry.limit(None);
+    is_told(&mut scene, "is missing or is not what its name says");
     is_repaired(&scene, &digest);
 }
 

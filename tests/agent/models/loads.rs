@@ -52,7 +52,7 @@ fn load_hangs(runtime: &Handle) {
     scene.start_agent();
     scene.until_told("small:1", "model_server_unreachable", "no answer within 2 s");
     let text = scene.agentctl(&["models", "pull", "--all", "--wait", "--timeout", "2"], 1);
-    assert!(text.contains("small:1"), "{text}");
+    assert!(text.contains("small:1") && text.contains("no answer within 2 s"), "{text}");
     scene.agentctl(&["status"], 1);
     scene.clear_faults();
     scene.until_loaded("small:1", &digest, SOON);

@@ -2,7 +2,7 @@
 
 use crate::Situation;
 use crate::scene::{LATE, MEBIBYTE, SOON, Scene};
-use harness::model_registry::{RegistryFault, Trouble, kept_in};
+use harness::model_registry::{Kept, RegistryFault, Trouble, kept_in};
 use harness::wait::wait_for;
 use serde_json::json;
 use tokio::runtime::Handle;
@@ -36,38 +36,39 @@ fn silence(runtime: &Handle) {
     stops(runtime, "silence", 50);
 }
 
-/// A pull that brings nothing from there on, once.
+/// Pulls that bring nothing from there on, until that is over.
 fn stops(runtime: &Handle, kind: &str, at: u64) {
     let mut scene = Scene::new(runtime, &[]);
     let digest = scene.push("small:1", 1, BIG);
     scene.configure("", &[("small:1", "keep_loaded = true")]);
-    scene.fault(&json!({"kind": kind, "at": at, "times": 1}));
+    scene.fault(&json!({"kind": kind, "at": at}));
     // Slow enough for lines to come before the trouble: a server tells of a pull every 60 ms.
     scene.registry.limit(Some(BIG));
     scene.start_agent();
     let mut waiting = scene.begin_agentctl(&WAIT);
-    let shown = || {
-        let text = scene.agentctl(&["models"], 0);
-        if text.contains("nothing has come for") { Ok(text) } else { Err(text) }
-    };
-    let text = wait_for("the stall to be shown", SOON, shown).unwrap();
-    assert!(text.contains("pulling"), "{text}");
-    // The next pull gets no further than its manifest, so that what is kept can be looked at.
-    let manifests =
-        RegistryFault { path: "/manifests/".to_owned(), trouble: Trouble::Status(500), times: None };
-    scene.registry.fault(manifests);
-    scene.until_problem("model_pull_stalled", "no byte came for 60 s");
-    scene.until_pulls_ended(2, LATE);
-    let (since, kept) = (scene.registry.served().len(), kept_in(&scene.folder()));
-    let bytes: u64 = kept.iter().map(|kept| kept.bytes.end - kept.bytes.start).sum();
-    assert!(bytes >= BIG / 100 * at, "{bytes} bytes were kept");
+    scene.until_said("small:1", "and nothing has come for");
+    assert_eq!(scene.model(&scene.status(), "small:1")["state"], "pulling");
+    // The next pull says of the one before that it failed, for the minute in which it brings nothing either.
+    scene.until_told("small:1", "model_pull_stalled", "no byte came for 60 s");
     assert!(scene.agent_log().contains("no byte came for 60 s"), "{}", scene.agent_log());
-    scene.registry.clear_faults();
+    let (since, kept) = until_kept(&scene, BIG / 100 * at);
+    scene.clear_faults();
     scene.until_loaded("small:1", &digest, LATE);
-    let again = scene.registry.fetched_again(since, &kept);
-    assert!(again.is_empty(), "{again:?}");
+    scene.nothing_came_twice(since, &kept);
+    assert_eq!(scene.asked("/api/pull")[0]["outcome"], "cancelled");
     assert!(waiting.wait_for_exit(SOON).unwrap().success(), "{}", waiting.output());
     scene.agentctl(&["status"], 0);
+}
+
+/// Until the server has written down so many bytes of a pull that has ended, while none can come. How many requests the
+/// registry has served, and what is kept.
+fn until_kept(scene: &Scene, at_least: u64) -> (usize, Vec<Kept>) {
+    let look = || {
+        let (since, kept) = (scene.registry.served().len(), kept_in(&scene.folder()));
+        let bytes: u64 = kept.iter().map(|kept| kept.bytes.end - kept.bytes.start).sum();
+        if bytes >= at_least { Ok((since, kept)) } else { Err(format!("{bytes} bytes")) }
+    };
+    wait_for(&format!("{at_least} bytes to be kept"), SOON, look).unwrap()
 }
 
 fn error_inside_a_200(runtime: &Handle) {
@@ -76,13 +77,14 @@ fn error_inside_a_200(runtime: &Handle) {
     scene.configure("", &[("small:1", "keep_loaded = true")]);
     scene.fault(&json!({"kind": "error", "at": 60, "text": "something broke inside"}));
     scene.start_agent();
+    scene.until_told("small:1", "model_server_refused", "something broke inside");
     let text = scene.agentctl(&["models", "pull", "--all", "--wait", "--timeout", "3"], 1);
     assert!(text.contains("not done within 3 s") && text.contains("something broke inside"), "{text}");
     scene.until_pulls_ended(4, SOON);
-    scene.until_told("small:1", "model_server_refused", "something broke inside");
-    let status = scene.status();
-    assert_eq!(status["node"]["state"], "degraded", "{status:#}");
-    assert_eq!(scene.model(&status, "small:1")["state"], "failed", "{status:#}");
+    // Between two tries, and not while one is under way.
+    scene.until("the node to be degraded", SOON, |status| {
+        status["node"]["state"] == "degraded" && scene.model(status, "small:1")["state"] == "failed"
+    });
     scene.clear_faults();
     scene.agentctl(&WAIT, 0);
     scene.until_loaded("small:1", &digest, SOON);
@@ -93,25 +95,22 @@ fn drops(runtime: &Handle) {
     let mut scene = Scene::new(runtime, &[]);
     let digest = scene.push("small:1", 1, BIG);
     scene.configure("", &[("small:1", "keep_loaded = true")]);
-    // The third one is followed by a wait of 4 s, which is long enough to look.
     scene.fault(&json!({"kind": "drop", "at": 20, "times": 1}));
     scene.fault(&json!({"kind": "drop", "at": 40, "times": 1}));
-    scene.fault(&json!({"kind": "drop", "at": 60, "times": 1}));
+    // From there on every one, before it brings a byte, so that what is kept can be looked at.
+    scene.fault(&json!({"kind": "drop", "at": 60}));
     scene.start_agent();
     let mut waiting = scene.begin_agentctl(&WAIT);
     scene.until_pulls_ended(3, SOON);
-    let look = || {
-        let (since, kept) = (scene.registry.served().len(), kept_in(&scene.folder()));
-        let bytes: u64 = kept.iter().map(|kept| kept.bytes.end - kept.bytes.start).sum();
-        if bytes >= BIG / 2 { Ok((since, kept)) } else { Err(format!("{bytes} bytes")) }
-    };
-    let (since, kept) = wait_for("what came to be kept", SOON, look).unwrap();
-    scene.until_told("small:1", "model_server_unreachable", "pull");
+    let (since, kept) = until_kept(&scene, BIG / 100 * 60);
+    scene.until_told("small:1", "model_server_unreachable", "error reading a body from connection");
+    let later = scene.registry.served().split_off(since);
+    assert!(later.iter().all(|served| !served.path.contains("/blobs/")), "{later:?}");
+    scene.clear_faults();
     scene.until_loaded("small:1", &digest, SOON);
-    let again = scene.registry.fetched_again(since, &kept);
-    assert!(again.is_empty(), "{again:?}");
+    scene.nothing_came_twice(since, &kept);
     assert!(waiting.wait_for_exit(SOON).unwrap().success(), "{}", waiting.output());
-    assert_eq!(scene.asked("/api/pull").len(), 4);
+    assert!(scene.asked("/api/pull").len() >= 4, "{:?}", scene.asked("/api/pull"));
 }
 
 fn killed_server(runtime: &Handle) {
@@ -122,22 +121,18 @@ fn killed_server(runtime: &Handle) {
     scene.fault(&json!({"kind": "stall", "at": 60, "times": 1}));
     scene.start_agent();
     let mut waiting = scene.begin_agentctl(&WAIT);
-    let stalled = || {
-        let text = scene.agentctl(&["models"], 0);
-        if text.contains("nothing has come for 10 s") { Ok(()) } else { Err(text) }
-    };
-    wait_for("the pull to stand still", SOON, stalled).unwrap();
+    scene.until_said("small:1", "and nothing has come for");
     scene.kill_server();
     let (since, kept) = (scene.registry.served().len(), kept_in(&scene.folder()));
-    assert!(!kept.is_empty(), "nothing was kept");
+    // The parts that were under way, at most sixteen of 64, are lost with it.
+    let bytes: u64 = kept.iter().map(|kept| kept.bytes.end - kept.bytes.start).sum();
+    assert!(bytes >= BIG / 4, "{bytes} bytes were kept");
     let silent = |status: &serde_json::Value| status["model_server"]["state"] == "silent";
     scene.until("the server to be missed", SOON, silent);
-    let text = scene.agentctl(&["models"], 0);
-    assert!(text.contains("has not answered since"), "{text}");
+    scene.until_said("small:1", "has not answered since");
     scene.start_server();
     scene.until_loaded("small:1", &digest, SOON);
-    let again = scene.registry.fetched_again(since, &kept);
-    assert!(again.is_empty(), "{again:?}");
+    scene.nothing_came_twice(since, &kept);
     assert!(waiting.wait_for_exit(SOON).unwrap().success(), "{}", waiting.output());
     scene.agentctl(&["status"], 0);
 }
@@ -165,12 +160,18 @@ fn tag_moves_in_mid_pull(runtime: &Handle) {
     let mut scene = Scene::new(runtime, &[]);
     scene.push("small:1", 1, BIG);
     scene.configure("", &[("small:1", "keep_loaded = true")]);
-    scene.registry.limit(Some(2 * MEBIBYTE));
+    scene.registry.limit(Some(BIG / 64));
     scene.start_agent();
     let pulling = |status: &serde_json::Value| scene.model(status, "small:1")["state"] == "pulling";
     scene.until("the pull to begin", SOON, pulling);
     let second = scene.push("small:1", 2, MEBIBYTE);
-    scene.agentctl(&["models", "update", &scene.name("small:1"), "--wait"], 0);
+    let name = scene.name("small:1");
+    let mut waiting = scene.begin_agentctl(&["models", "update", &name, "--wait"]);
+    scene.until_said("small:1", &format!("pulls {}", &second[.."sha256:".len() + 12]));
+    scene.registry.limit(None);
+    assert!(waiting.wait_for_exit(SOON).unwrap().success(), "{}", waiting.output());
+    let text = scene.agentctl(&["explain", &name], 0);
+    assert!(text.contains("overtaken"), "{text}");
     let status = scene.status();
     let model = scene.model(&status, "small:1");
     assert_eq!((&model["state"], &model["digest"]), (&json!("loaded"), &json!(second)), "{model:#}");

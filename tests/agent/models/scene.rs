@@ -4,8 +4,8 @@
 
 use crate::engine::IdleEngine;
 use harness::http::HttpClient;
-use harness::model_registry::{Door, Model, ModelRegistry};
-use harness::processes::Process;
+use harness::model_registry::{Door, Kept, Model, ModelRegistry};
+use harness::processes::{Process, free_port};
 use harness::wait::wait_for;
 use node::paths::Paths;
 use serde_json::{Value, json};
@@ -13,7 +13,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -28,15 +27,6 @@ pub(crate) const MEBIBYTE: u64 = 1 << 20;
 /// The stand-in for the model server.
 pub(crate) fn program() -> PathBuf {
     harness::stage::workspace().join("target/tools/model-double")
-}
-
-/// Below those that the kernel gives away by itself, so that nobody takes it before the server does.
-fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 20_000 + u16::try_from(std::process::id() % 200).unwrap() * 50;
-    let ports = std::iter::repeat_with(|| first + NEXT.fetch_add(1, Ordering::Relaxed));
-    let free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    ports.take(1000).find(free).unwrap()
 }
 
 pub(crate) struct Scene {
@@ -249,6 +239,11 @@ impl Scene {
     /// Until there is that problem: with a hint, and with the same words in `models` and in `explain`.
     pub(crate) fn until_told(&self, short: &str, code: &str, said: &str) {
         self.until_problem(code, said);
+        self.until_said(short, said);
+    }
+
+    /// Until `models` and `explain` both have said these words of it.
+    pub(crate) fn until_said(&self, short: &str, said: &str) {
         let name = self.name(short);
         for arguments in [vec!["models"], vec!["explain", &name]] {
             // Another step may be shown for a moment between two tries.
@@ -319,6 +314,14 @@ impl Scene {
             if ended >= count { Ok(()) } else { Err(format!("{ended} have ended")) }
         };
         wait_for("pulls to end", deadline, look).unwrap_or_else(|story| panic!("{story}\n{}", self.story()));
+    }
+
+    /// Of what was kept when the registry had served so many requests, nothing was fetched again.
+    pub(crate) fn nothing_came_twice(&self, since: usize, kept: &[Kept]) {
+        let again = self.registry.fetched_again(since, kept);
+        assert!(again.is_empty(), "{again:?}");
+        let whole = self.registry.fetched_whole(since);
+        assert!(whole.is_empty(), "{whole:?}");
     }
 
     /// What a failing situation prints.

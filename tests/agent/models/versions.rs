@@ -56,18 +56,19 @@ fn wrong_answer(runtime: &Handle) {
     let text = scene.agentctl(&update(&name, &[]), 1);
     assert!(text.contains("the answer was to contain \"four\", and \"five\" came"), "{text}");
     is_back(&scene, &first, &second, "and \"five\" came");
+    let weights = scene.registry.layers("small:1")[0].clone();
+    assert_eq!(scene.registry.sent(&weights.digest), weights.size, "it came once");
     // Once more, with the same end, and once more when it answers well.
     let text = scene.agentctl(&update(&name, &["--retry"]), 1);
     assert!(text.contains("and \"five\" came"), "{text}");
     is_back(&scene, &first, &second, "and \"five\" came");
     scene.clear_faults();
-    let pulls = scene.asked("/api/pull").len();
     scene.agentctl(&update(&name, &["--retry"]), 0);
     scene.until_loaded("small:1", &second, SOON);
     let status = scene.status();
     assert_eq!(status["problems"], json!([]), "{status:#}");
     assert_eq!(scene.model(&status, "small:1")["previous"], first, "{status:#}");
-    assert!(pulls <= scene.asked("/api/pull").len());
+    assert_eq!(scene.registry.sent(&weights.digest), weights.size, "its layers were kept all the time");
 }
 
 fn does_not_load(runtime: &Handle) {
