@@ -175,16 +175,28 @@ pub(crate) fn account(bench: &mut Bench, kill: &Kill, since: usize, sums: &Sums)
     Ok(before)
 }
 
-/// What the server has recorded as kept. One that dies while it takes the records of a blob away, from the first on, has
-/// lost them all: what is left cannot be taken up.
+/// What the server has recorded as kept. One that dies while it takes the records of a blob away has lost them all: what is
+/// left cannot be taken up. It does so with one blob at a time.
 pub(crate) fn recorded(bench: &Bench) -> Vec<Kept> {
     let mut kept = kept_in(&bench.models());
-    let begins = |digest: &str| {
-        let blob = bench.models().join("blobs").join(digest.replacen(':', "-", 1));
-        blob.exists() || blob.with_file_name(format!("{}-partial-0", digest.replacen(':', "-", 1))).exists()
-    };
-    kept.retain(|kept| begins(&kept.digest));
+    let given_up =
+        kept.iter().map(|kept| kept.digest.clone()).find(|digest| is_given_up(bench, digest, &kept));
+    kept.retain(|kept| Some(&kept.digest) != given_up.as_ref());
     kept
+}
+
+/// All of the blob had come, and its records go from the first on: what is left of them reaches to its end without a gap.
+fn is_given_up(bench: &Bench, digest: &str, kept: &[Kept]) -> bool {
+    let name = digest.replacen(':', "-", 1);
+    let exists = |end: &str| bench.models().join("blobs").join(format!("{name}{end}")).exists();
+    let parts = kept.iter().filter(|kept| kept.digest == digest).map(|kept| kept.bytes.clone());
+    let mut parts: Vec<_> = parts.collect();
+    parts.sort_unstable_by_key(|part| part.start);
+    let size = bench.registry.size_of(digest);
+    !exists("")
+        && !exists("-partial-0")
+        && parts.windows(2).all(|two| two[0].end == two[1].start)
+        && parts.last().map(|last| last.end) == size
 }
 
 /// A server whose client is gone keeps all that it has told of.
@@ -224,7 +236,8 @@ fn overlap(kept: &[Kept], served: &Served) -> u64 {
 pub(crate) fn goes_on(bench: &Bench, chapter: Chapter, before: &Before) -> Result<(), String> {
     chapter.insist(bench)?;
     chapter.until_over(bench)?;
-    let again = bench.registry.fetched_again(before.requests, &before.kept);
+    let mut again = bench.registry.fetched_again(before.requests, &before.kept);
+    again.extend(bench.registry.fetched_whole(before.requests));
     if again.is_empty() {
         return Ok(());
     }

@@ -29,7 +29,7 @@ use story::{CHAPTERS, Chapter};
 const WORKERS: usize = 8;
 /// Kills of a share: at calls, at bytes, at changes of the record.
 const SHARE: [usize; 3] = [54, 12, 12];
-/// Calls of a share are left without an answer so long.
+/// Calls of a share whose deadline is longer are left without an answer so long.
 const SHORT_HANG: Duration = Duration::from_secs(33);
 
 /// One test after the other: each has its workers.
