@@ -1,5 +1,5 @@
 //! A volume with one large layer of a model on it, behind limits of the kernel's: so many bytes, or so many requests, a
-//! second (cgroup v1, `blkio.throttle`), which are a volume's own limits as far as its readers can tell.
+//! second (`io.max` of cgroup v2, `blkio.throttle` of v1), which are a volume's own limits as far as its readers can tell.
 //!
 //! What always holds: the calling thread gets a mount namespace of its own, so that the mount goes with the process; the
 //! device takes requests as an NVMe volume does (256 KiB, 128 KiB read ahead).
@@ -17,7 +17,10 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const GROUPS: &str = "/sys/fs/cgroup/blkio";
+/// Of cgroup v1.
+const BLKIO: &str = "/sys/fs/cgroup/blkio";
+/// Of cgroup v2, where nothing else is mounted there.
+const UNIFIED: &str = "/sys/fs/cgroup";
 /// Beside the layer: the file system's own.
 const ROOM: u64 = 64 << 20;
 const MEBIBYTE: usize = 1 << 20;
@@ -34,11 +37,55 @@ pub enum Limit {
 /// The volume.
 #[derive(Debug)]
 pub struct SlowDisk {
+    version: Version,
     group: PathBuf,
     digest: String,
     bytes: u64,
     device: LoopDevice,
     folder: tempfile::TempDir,
+}
+
+/// The kernel's two ways of limiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Version {
+    /// What this host has. Where it has version two, groups get to limit devices from now on.
+    fn of_this_host() -> Option<Version> {
+        if Path::new(BLKIO).join("blkio.throttle.io_serviced").exists() {
+            return Some(Version::One);
+        }
+        let control = Path::new(UNIFIED).join("cgroup.subtree_control");
+        let has =
+            || fs::read_to_string(&control).is_ok_and(|text| text.split_whitespace().any(|it| it == "io"));
+        (has() || (fs::write(&control, "+io").is_ok() && has())).then_some(Version::Two)
+    }
+
+    fn groups(self) -> &'static Path {
+        Path::new(if self == Version::One { BLKIO } else { UNIFIED })
+    }
+
+    /// Files of a group, with what is written to each.
+    fn limits(self, device: &str, limit: Limit) -> Vec<(&'static str, String)> {
+        let (bytes, requests) = match limit {
+            Limit::Bytes(bytes) => (Some(bytes), None),
+            Limit::Requests(requests) => (None, Some(requests)),
+        };
+        let or =
+            |number: Option<u64>, none: &str| number.map_or(none.to_owned(), |number| number.to_string());
+        match self {
+            Version::One => vec![
+                ("blkio.throttle.read_bps_device", format!("{device} {}", or(bytes, "0"))),
+                ("blkio.throttle.read_iops_device", format!("{device} {}", or(requests, "0"))),
+            ],
+            Version::Two => {
+                vec![("io.max", format!("{device} rbps={} riops={}", or(bytes, "max"), or(requests, "max")))]
+            }
+        }
+    }
 }
 
 impl SlowDisk {
@@ -48,8 +95,10 @@ impl SlowDisk {
         if !is_root() {
             return Some("it takes root to mount");
         }
-        let limits = Path::new(GROUPS).join("blkio.throttle.io_serviced");
-        (!limits.exists()).then_some("the kernel has no blkio.throttle limits (cgroup v1)")
+        let limits = Version::of_this_host();
+        limits
+            .is_none()
+            .then_some("the kernel's limits are not there (blkio.throttle or io.max of control groups)")
     }
 
     /// A layer of so many bytes that nobody can guess.
@@ -67,9 +116,10 @@ impl SlowDisk {
         }
         unshare(CloneFlags::CLONE_NEWNS)?;
         mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-        let group = Path::new(GROUPS).join(format!("slow-disk-{}-{}", std::process::id(), device.name()));
+        let version = Version::of_this_host().ok_or_else(|| io::Error::other("no limits for devices"))?;
+        let group = version.groups().join(format!("slow-disk-{}-{}", std::process::id(), device.name()));
         fs::create_dir(&group)?;
-        let mut disk = SlowDisk { group, digest: String::new(), bytes, device, folder };
+        let mut disk = SlowDisk { version, group, digest: String::new(), bytes, device, folder };
         fs::create_dir(disk.models())?;
         disk.mount()?;
         disk.digest = disk.write_layer()?;
@@ -104,12 +154,8 @@ impl SlowDisk {
     pub fn limit(&self, limit: Limit) -> io::Result<()> {
         let number = self.device.device_number();
         let number = format!("{}:{}", nix::sys::stat::major(number), nix::sys::stat::minor(number));
-        let (bytes, requests) = match limit {
-            Limit::Bytes(bytes) => (bytes, 0),
-            Limit::Requests(requests) => (0, requests),
-        };
-        fs::write(self.group.join("blkio.throttle.read_bps_device"), format!("{number} {bytes}"))?;
-        fs::write(self.group.join("blkio.throttle.read_iops_device"), format!("{number} {requests}"))
+        let limits = self.version.limits(&number, limit);
+        limits.into_iter().try_for_each(|(file, text)| fs::write(self.group.join(file), text))
     }
 
     /// Nothing of it is in memory any more.
@@ -179,4 +225,21 @@ fn run(command: &mut Command) -> io::Result<()> {
         return Ok(());
     }
     Err(io::Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_on_bytes_takes_one_on_requests_away_and_the_other_way_round() {
+        let text = |version: Version, limit| {
+            let limits = version.limits("7:9", limit).into_iter();
+            limits.map(|(file, text)| format!("{file}: {text}")).collect::<Vec<_>>().join(", ")
+        };
+        let one = "blkio.throttle.read_bps_device: 7:9 5, blkio.throttle.read_iops_device: 7:9 0";
+        assert_eq!(text(Version::One, Limit::Bytes(5)), one);
+        assert_eq!(text(Version::Two, Limit::Bytes(5)), "io.max: 7:9 rbps=5 riops=max");
+        assert_eq!(text(Version::Two, Limit::Requests(75)), "io.max: 7:9 rbps=max riops=75");
+    }
 }

@@ -21,13 +21,18 @@ impl Row {
 }
 
 /// Measurements of one thing, milliseconds.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Samples(Vec<f64>);
 
 impl Samples {
     pub(super) fn of(mut milliseconds: Vec<f64>) -> Samples {
         milliseconds.sort_by(f64::total_cmp);
         Samples(milliseconds)
+    }
+
+    pub(super) fn add(&mut self, milliseconds: f64) {
+        let place = self.0.partition_point(|other| *other <= milliseconds);
+        self.0.insert(place, milliseconds);
     }
 
     pub(super) fn count(&self) -> usize {
@@ -41,6 +46,10 @@ impl Samples {
             length if length % 2 == 0 => f64::midpoint(self.0[middle - 1], self.0[middle]),
             _ => self.0[middle],
         }
+    }
+
+    pub(super) fn min(&self) -> f64 {
+        self.0.first().copied().unwrap_or(f64::NAN)
     }
 
     pub(super) fn max(&self) -> f64 {
@@ -87,5 +96,12 @@ mod tests {
         assert!((Samples::of(vec![4.0, 1.0, 3.0, 2.0]).median() - 2.5).abs() < f64::EPSILON);
         assert!((Samples::of(vec![3.0, 1.0, 2.0]).median() - 2.0).abs() < f64::EPSILON);
         assert!(Samples::default().median().is_nan());
+    }
+
+    #[test]
+    fn what_is_added_takes_its_place() {
+        let mut samples = Samples::default();
+        [3.0, 1.0, 2.0].into_iter().for_each(|sample| samples.add(sample));
+        assert_eq!((samples.min(), samples.median(), samples.max()), (1.0, 2.0, 3.0));
     }
 }
