@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(60);
 /// Where rag's image has its models.
 const BAKED: &str = "/var/lib/ollama/models";
 /// Long enough to be seen.
-const SLOW_LOAD: &str = r#"[{"kind": "slow_load", "seconds": 4, "times": 1}]"#;
+const SLOW_LOAD: &str = r#"[{"kind": "slow_load", "seconds": 15, "times": 1}]"#;
 
 /// When the service's container was started, as the engine writes it: text of one length, so that it sorts.
 fn started(node: &Node, service: &str) -> String {

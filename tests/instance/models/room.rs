@@ -1,8 +1,9 @@
 //! Two models, each of which fits the volume alone, and both do not.
 
 use super::node::{Node, ON_A_VOLUME, model, node_toml};
-use super::scene::Scene;
+use super::scene::{PATIENCE, Scene};
 use harness::model_registry::Model;
+use harness::wait::wait_for;
 use serde_json::{Value, json};
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -51,20 +52,12 @@ pub(super) fn the_second_is_refused_with_numbers_and_leaves_nothing_behind(node:
         let reason = model(models, SECOND)["reason"].as_str().unwrap_or_default();
         reason.contains("is refused") && model(models, SECOND)["state"] == "failed"
     });
-    let free = refused["server"]["free_bytes"].as_u64().unwrap();
+    let free = free_bytes(&refused);
     let both = [FIRST, SECOND].map(|name| node.scene.stage.models().size(name));
     assert!(free + both[0] >= both[1] + RESERVE, "the second does not even fit alone: {free} {both:?}");
     assert!(free < both[1] + RESERVE, "both fit: {free} {both:?}");
-    let reason = model(&refused, SECOND)["reason"].as_str().unwrap();
-    let free = format!("{}.{} MiB are free", free / MEBIBYTE, free % MEBIBYTE * 10 / MEBIBYTE);
-    for number in ["it needs 150.0 MiB", free.as_str(), "64.0 MiB have to stay free"] {
-        assert!(reason.contains(number), "no {number:?} in {reason:?}");
-        for page in ["agentctl models", "agentctl explain", "agentctl status"] {
-            // Where something is wrong, `status` says so by its exit code too.
-            let text = node.shell(page).stdout;
-            let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(text.contains(number), "`{page}` does not say {number:?}:\n{text}");
-        }
+    for page in ["agentctl models", "agentctl explain", "agentctl status"] {
+        says_the_numbers(node, page);
     }
 
     assert!(sent_of_the_second(node).iter().all(|(_, sent)| *sent == 0), "{:?}", sent_of_the_second(node));
@@ -75,6 +68,30 @@ pub(super) fn the_second_is_refused_with_numbers_and_leaves_nothing_behind(node:
     let status = node.scene.stage.status().unwrap();
     assert_eq!(node.problems(), ["model_disk_full"]);
     assert_eq!(status["node"]["state"], "degraded", "{status:#}");
+}
+
+fn free_bytes(models: &Value) -> u64 {
+    models["server"]["free_bytes"].as_u64().unwrap()
+}
+
+/// The page has them as `agentctl models --json` had them just before. What is free moves by itself: another look then.
+fn says_the_numbers(node: &Node, page: &str) {
+    let look = || {
+        let models = node.models();
+        let free = free_bytes(&models);
+        let free = format!("{}.{} MiB are free", free / MEBIBYTE, free % MEBIBYTE * 10 / MEBIBYTE);
+        let reason = model(&models, SECOND)["reason"].as_str().unwrap_or_default().to_owned();
+        // Where something is wrong, `status` says so by its exit code too.
+        let text = node.shell(page).stdout;
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for number in ["it needs 150.0 MiB", free.as_str(), "64.0 MiB have to stay free"] {
+            if !reason.contains(number) || !text.contains(number) {
+                return Err(format!("no {number:?} in {reason:?} or in\n{text}"));
+            }
+        }
+        Ok(())
+    };
+    wait_for(&format!("the numbers in `{page}`"), PATIENCE, look).unwrap();
 }
 
 /// As a bake asks.
