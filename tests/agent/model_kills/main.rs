@@ -207,7 +207,7 @@ fn whoever_is_killed_at_any_point_all_ends_as_if_nobody_was() {
         sums.lost.load(Ordering::Acquire) >> 10,
     ));
     fail_with(&stories, &format!("{count} kills"));
-    assert!(missed * 5 <= count, "too many points were never reached: {missed} of {count}");
+    assert!(missed * 20 <= count, "too many points were never reached: {missed} of {count}");
 }
 
 #[test]
