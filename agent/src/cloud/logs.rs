@@ -5,7 +5,7 @@
 //! and a permission), a missing group or stream is made when the service says that it is missing; no error repeats
 //! an event: the service's validation messages quote what they refuse.
 
-use crate::logs::event::LogEvent;
+use crate::logs::body::Body;
 use crate::logs::sink::{Answer, Destination, LogSink, PutError};
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatchlogs::Client;
@@ -14,7 +14,8 @@ use aws_sdk_cloudwatchlogs::config::http::HttpResponse;
 use aws_sdk_cloudwatchlogs::config::retry::RetryConfig;
 use aws_sdk_cloudwatchlogs::config::timeout::TimeoutConfig;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_cloudwatchlogs::types::{InputLogEvent, RejectedLogEventsInfo};
+use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
+use aws_smithy_types::body::SdkBody;
 use node::fault::one_line;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,17 +72,23 @@ impl CloudWatchLogs {
         }
     }
 
-    async fn put_once(&self, destination: &Destination, events: &[LogEvent]) -> Result<Answer, Meaning> {
-        let mut call = self
+    /// The library names, signs and sends the call; its body is the one that was built while the log was read, for which
+    /// no event is copied into a value of its own.
+    async fn put_once(&self, destination: &Destination, body: &Body) -> Result<Answer, Meaning> {
+        let json = body.json();
+        let call = self
             .client
             .put_log_events()
             .log_group_name(&destination.group)
-            .log_stream_name(&destination.stream);
-        for event in events {
-            call = call.log_events(input(event)?);
-        }
+            .log_stream_name(&destination.stream)
+            .set_log_events(Some(Vec::new()))
+            .customize()
+            .mutate_request(move |request| {
+                request.headers_mut().insert("content-length", json.len().to_string());
+                *request.body_mut() = SdkBody::from(json.clone());
+            });
         match call.send().await {
-            Ok(output) => Ok(answer(events.len(), output.rejected_log_events_info())),
+            Ok(output) => Ok(answer(body.len(), output.rejected_log_events_info())),
             Err(error) => match meaning("PutLogEvents", &error) {
                 Meaning::Taken => Ok(Answer::default()),
                 other => Err(other),
@@ -125,7 +132,9 @@ impl CloudWatchLogs {
         let call = self.client.put_retention_policy().log_group_name(group).retention_in_days(days);
         match call.send().await.map_err(|error| meaning("PutRetentionPolicy", &error)) {
             Ok(_) => {}
-            Err(Meaning::Failed(error @ PutError::Retry { .. })) => return Err(error),
+            Err(Meaning::Failed(error @ (PutError::Retry { .. } | PutError::Throttled { .. }))) => {
+                return Err(error);
+            }
             Err(other) => {
                 let reason = settled(other).err().map(|error| error.to_string());
                 tracing::warn!(%group, days, reason, "the retention of the new log group could not be set");
@@ -137,11 +146,11 @@ impl CloudWatchLogs {
 }
 
 impl LogSink for CloudWatchLogs {
-    async fn put(&self, destination: &Destination, events: &[LogEvent]) -> Result<Answer, PutError> {
-        let first = match self.put_once(destination, events).await {
+    async fn put(&self, destination: &Destination, body: &Body) -> Result<Answer, PutError> {
+        let first = match self.put_once(destination, body).await {
             Err(Meaning::Missing) => {
                 self.make(destination).await?;
-                self.put_once(destination, events).await
+                self.put_once(destination, body).await
             }
             other => other,
         };
@@ -151,12 +160,6 @@ impl LogSink for CloudWatchLogs {
             Ok(()) => PutError::Retry { reason: "PutLogEvents: the stream was just made".to_owned() },
         })
     }
-}
-
-fn input(event: &LogEvent) -> Result<InputLogEvent, Meaning> {
-    let built = InputLogEvent::builder().timestamp(event.timestamp_ms).message(&event.message).build();
-    // Only a missing field fails, and both are set.
-    built.map_err(|error| Meaning::Failed(PutError::Refused { reason: error.to_string() }))
 }
 
 /// What stands in the way of going on, if anything.
@@ -222,6 +225,10 @@ fn answered(operation: &str, code: Option<&str>, message: &str, status: u16) -> 
     let reason = format!("{operation}: {}", with_message(&name, message));
     match code {
         "AccessDeniedException" | "AccessDenied" => Meaning::Failed(PutError::Denied { reason }),
+        "ThrottlingException" | "Throttling" | "TooManyRequestsException" | "RequestLimitExceeded" => {
+            Meaning::Failed(PutError::Throttled { reason })
+        }
+        _ if status == 429 => Meaning::Failed(PutError::Throttled { reason }),
         _ => Meaning::Failed(PutError::Retry { reason }),
     }
 }

@@ -1,6 +1,8 @@
 //! The client against a server of this process that speaks JSON 1.1 as the service does.
 
 use super::*;
+use crate::logs::body::{Builder, PUT_LOG_EVENTS};
+use crate::logs::escape::push_escaped;
 use aws_sdk_cloudwatchlogs::config::{Credentials, SharedCredentialsProvider};
 use axum::Router;
 use axum::extract::State;
@@ -76,13 +78,15 @@ fn destination() -> Destination {
     Destination { group: "/aws/ec2/api-prod".to_owned(), stream: "i-0123/api".to_owned() }
 }
 
-fn events(count: usize) -> Vec<LogEvent> {
-    (0..count)
-        .map(|number| LogEvent {
-            timestamp_ms: 1_795_202_535_000 + i64::try_from(number).unwrap(),
-            message: format!("line {number} \"é\"\u{0}"),
-        })
-        .collect()
+fn events(count: usize) -> Body {
+    let mut builder = Builder::new(&destination(), PUT_LOG_EVENTS);
+    for number in 0..count {
+        let mut inside = Vec::new();
+        let text = format!("line {number} \"é\"\u{0}");
+        push_escaped(&mut inside, &text);
+        builder.push(1_795_202_535_000 + i64::try_from(number).unwrap(), &inside, text.len());
+    }
+    builder.finish().expect("events")
 }
 
 impl Service {
@@ -173,7 +177,7 @@ async fn a_retention_that_was_throttled_is_set_with_the_next_call() {
     ];
     let service = service(Some(30), &answers).await;
     let reason = "PutRetentionPolicy: ThrottlingException: Rate exceeded".to_owned();
-    assert_eq!(service.put(1).await, Err(PutError::Retry { reason }));
+    assert_eq!(service.put(1).await, Err(PutError::Throttled { reason }));
     assert_eq!(service.put(1).await, Ok(Answer::default()));
     let operations = service.operations();
     assert_eq!(operations.iter().filter(|name| *name == "PutRetentionPolicy").count(), 2, "{operations:?}");
@@ -223,13 +227,14 @@ fn indexes_that_make_no_sense_count_no_event_twice() {
 #[tokio::test]
 async fn answers_of_the_service_and_what_the_caller_is_to_do() {
     let retry = |reason: &str| PutError::Retry { reason: format!("PutLogEvents: {reason}") };
+    let throttled = |reason: &str| PutError::Throttled { reason: format!("PutLogEvents: {reason}") };
     let refused = |reason: &str| PutError::Refused { reason: format!("PutLogEvents: {reason}") };
     let quoted = "1 validation error detected: Value '[InputLogEvent(message=card 4111)]' at 'logEvents' failed \
                   to satisfy constraint: Member must have length greater than or equal to 1";
     let name = "1 validation error detected: Value 'a b' at 'logGroupName' failed to satisfy constraint: \
                 Member must satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+";
     for (status, code, message, expected) in [
-        (400, "ThrottlingException", "Rate exceeded", retry("ThrottlingException: Rate exceeded")),
+        (400, "ThrottlingException", "Rate exceeded", throttled("ThrottlingException: Rate exceeded")),
         (503, "ServiceUnavailableException", "", retry("ServiceUnavailableException")),
         (500, "InternalFailure", "oh", retry("InternalFailure: oh")),
         (400, "ExpiredTokenException", "expired", retry("ExpiredTokenException: expired")),

@@ -9,7 +9,10 @@
 //! engine's word that it does not know the container ends this task.
 
 use super::batch::{Batch, Batcher, PUT_LOG_EVENTS};
+use super::body::{self, Body, Builder};
 use super::deliver::{Outlet, deliver};
+use super::escape;
+use super::event::LogEvent;
 use super::position::{Position, Resume, Seen};
 use super::sink::LogSink;
 use super::source::{LogSource, SourceError, SourceLine};
@@ -89,7 +92,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
         presence: watch::Receiver<Presence>,
         stop: CancellationToken,
     ) -> Self {
-        let position = shared.cursors.position(&outlet.container_id);
+        let position = shared.cursors.position(&outlet.source);
         let batcher = Batcher::new(PUT_LOG_EVENTS);
         Reading {
             shared,
@@ -150,7 +153,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
 
     async fn pass(&mut self) -> PassEnd {
         let shared = Arc::clone(&self.shared);
-        let container_id = self.outlet.container_id.clone();
+        let container_id = self.outlet.source.clone();
         let since = self.position.map(|position| position.since());
         let mut lines = pin!(shared.source.follow(&container_id, since));
         let mut resume = Resume::behind(self.position);
@@ -187,7 +190,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
                 None if !resume.complete() => return self.recount(),
                 None => {
                     self.flush().await;
-                    self.shared.tally.readable(&self.outlet.container_id);
+                    self.shared.tally.readable(&self.outlet.source);
                     return PassEnd::End;
                 }
             }
@@ -205,7 +208,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
     async fn take(&mut self, line: &SourceLine) {
         if self.idle_passes > 0 {
             self.idle_passes = 0;
-            self.shared.tally.readable(&self.outlet.container_id);
+            self.shared.tally.readable(&self.outlet.source);
         }
         let behind = Position::after(self.position, line.timestamp);
         self.position = Some(behind);
@@ -238,17 +241,32 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
             self.shared.save_cursors(Some(change)).await;
         }
         let earliest_ms = batch.events.first().map(|event| event.timestamp_ms);
-        let bytes = batch.bytes + self.batcher.bytes();
-        self.shared.tally.waiting(&self.outlet.container_id, Waiting { bytes, earliest_ms });
-        deliver(&self.shared, &self.outlet, &batch.events).await;
+        let bytes = (batch.bytes + self.batcher.bytes()) as u64;
+        self.shared.tally.waiting(&self.outlet.source, Waiting { bytes, earliest_ms });
+        self.deliver(&batch.events).await;
         if let Some(position) = batch.upto {
-            self.unsaved = Some(self.shared.cursors.advance(&self.outlet.container_id, position));
+            self.unsaved = Some(self.shared.cursors.advance(&self.outlet.source, position));
+        }
+    }
+
+    /// Returns when no event of `events` is owed any more, however long that takes.
+    async fn deliver(&self, events: &[LogEvent]) {
+        let mut parts: Vec<Body> = body_of(&self.outlet, events).into_iter().collect();
+        let mut failures = 0;
+        loop {
+            let permit = self.shared.pace.turn().await;
+            if deliver(&self.shared, &self.outlet, &mut parts, permit).await.is_ok() {
+                return;
+            }
+            failures += 1;
+            let seed = backoff::seed(&self.outlet.destination.stream);
+            tokio::time::sleep(backoff::delay(failures, seed)).await;
         }
     }
 
     fn report_waiting(&self) {
-        let waiting = Waiting { bytes: self.batcher.bytes(), earliest_ms: self.batcher.earliest_ms() };
-        self.shared.tally.waiting(&self.outlet.container_id, waiting);
+        let waiting = Waiting { bytes: self.batcher.bytes() as u64, earliest_ms: self.batcher.earliest_ms() };
+        self.shared.tally.waiting(&self.outlet.source, waiting);
     }
 
     fn unreadable(&self, error: EngineError) {
@@ -257,7 +275,7 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
             return;
         }
         let error = SourceError::from(error);
-        if self.shared.tally.unreadable(&self.outlet.container_id, &error, (self.shared.clock)()) {
+        if self.shared.tally.unreadable(&self.outlet.source, &error, (self.shared.clock)()) {
             let stream = &self.outlet.destination.stream;
             tracing::warn!(%stream, reason = node::fault::one_line(&error), "cannot read a container's log");
         }
@@ -269,8 +287,8 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
             let stream = &self.outlet.destination.stream;
             tracing::warn!(%stream, "a container was removed before its log was read to the end");
         }
-        self.shared.cursors.retain(|container_id| container_id != self.outlet.container_id);
-        self.shared.tally.forget(&self.outlet.container_id);
+        self.shared.cursors.retain(|container_id| container_id != self.outlet.source);
+        self.shared.tally.forget(&self.outlet.source);
     }
 
     fn pause(&self) -> Duration {
@@ -287,4 +305,14 @@ impl<S: LogSource, K: LogSink> Reading<S, K> {
             _ = self.presence.changed() => {}
         }
     }
+}
+
+fn body_of(outlet: &Outlet, events: &[LogEvent]) -> Option<Body> {
+    let mut builder = Builder::new(&outlet.destination, body::PUT_LOG_EVENTS);
+    for event in events {
+        let mut inside = Vec::with_capacity(event.message.len());
+        escape::push_escaped(&mut inside, &event.message);
+        builder.push(event.timestamp_ms, &inside, event.message.len());
+    }
+    builder.finish()
 }

@@ -1,32 +1,42 @@
 //! Ships what containers write to CloudWatch Logs, at least once and in order, in bounded memory.
 //!
 //! ```text
-//! board -> one task per container: source -> batcher -> sink
-//!                                      ^                 |
-//!                                  position <- cursors <-+  after the answer
+//! board -> one task per container:  feed -> builder -> sink         files on this host (`pump`)
+//!                                    ^                   |
+//!                                  place  <-  places  <-+  after the answer
+//!                                   source -> batcher -> sink       through the engine (`container`)
 //! ```
 //!
-//! In: the board's list of containers, their lines from [`LogSource`]. Out: events to [`LogSink`], counters and problems
-//! on the board, cursors on disk. What always holds:
+//! In: the board's list of containers, their logs from [`LogSource`]. Out: events to [`LogSink`], counters and problems
+//! on the board, places on disk. What always holds:
 //!
-//! - an application never waits for us: the engine keeps its lines, and we read no further than we can deliver;
-//! - a line is behind the cursor only after the answer that took it, or that refused it for good, which is counted;
-//! - after a kill at most one batch per container is delivered again (more only after a clock was set back, or when
-//!   the engine no longer has the lines that were counted, see [`position`]).
+//! - an application never waits for us: its log stays where it is until it was delivered, and only what is on its way is
+//!   in memory;
+//! - a line is behind the place only after the answer that took it, or that refused it for good, which is counted;
+//! - a file that was seen once is kept until it was delivered, whatever becomes of its container, within a bound; what is
+//!   given up over the bound is counted;
+//! - after a kill what was under way is delivered again, mostly one batch.
 //!
-//! Lines are lost, not counted, and said in the journal when a container is removed before its log was read to the
-//! end; what the engine rotates away before it was read is lost unseen. A copy on disk ahead of both is to come.
-//! What an application wrote never appears in our own journal, status or errors.
+//! What the engine rotates away, or somebody removes, before it was seen once is lost unseen; that takes an agent that is
+//! dead. What an application wrote never appears in our own journal, status or errors.
 
+pub mod assemble;
 pub mod backoff;
 pub mod batch;
+pub mod body;
 #[cfg(test)]
 mod cases;
 pub mod container;
 pub mod cursors;
 mod deliver;
+pub mod escape;
 pub mod event;
+pub mod feed;
+pub mod json_file;
+pub mod pace;
+pub mod places;
 pub mod position;
+mod pump;
 #[cfg(test)]
 mod scenarios;
 pub mod sink;
@@ -39,17 +49,22 @@ use crate::status::Logs;
 use container::{Presence, Reading};
 use cursors::Cursors;
 use deliver::Outlet;
+use feed::{Feed, Place};
 use node::config::settings;
 use node::fault::one_line;
 use node::problem::Problem;
+use pace::Pace;
+use places::Places;
+use pump::Pump;
 use sink::{Destination, LogSink};
-use source::LogSource;
+use source::{Left, LogSource, SourceError};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tally::Tally;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -60,8 +75,9 @@ pub const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// For what was read to be delivered when the agent stops. systemd gives a unit 90 s, and other tasks stop too.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Calls at the same time over all streams. Each holds a second copy of its batch while the request is built: 4 MB.
-const PUTS_AT_ONCE: usize = 4;
+/// How often it is asked for logs that nobody reads; a container that was made and removed between two looks at the engine
+/// leaves one.
+const ASK_FOR_LEFT_EVERY: u32 = 15;
 
 /// What the shipper needs.
 pub struct Shipper<S, K> {
@@ -75,8 +91,10 @@ pub struct Shipper<S, K> {
     pub source: S,
     /// Where events go.
     pub sink: K,
-    /// The agent's state directory, for the cursors.
+    /// The agent's state directory, for the places.
     pub state: PathBuf,
+    /// Bytes that may be kept of what the engine itself has removed.
+    pub bound: u64,
     /// The time of day, for problems and the age of the backlog.
     pub clock: Clock,
 }
@@ -86,24 +104,40 @@ struct Shared<S, K> {
     source: S,
     sink: K,
     cursors: Cursors,
+    places: Places,
     tally: Tally,
     clock: Clock,
-    puts: Semaphore,
+    pace: Pace,
+    bound: u64,
 }
 
 impl<S, K> Shared<S, K> {
+    /// Everything of a source before a place was delivered.
+    fn remember(&self, source: &str, place: Place) {
+        self.noted(&self.places.delivered(source, place));
+    }
+
+    /// A source is gone and delivered.
+    fn forget(&self, source: &str) {
+        self.noted(&self.places.forget(source));
+    }
+
+    fn noted(&self, result: &io::Result<()>) {
+        if self.tally.cursors_written(result, (self.clock)())
+            && let Err(error) = result
+        {
+            // Shipping goes on: lines that are delivered twice are better than lines that are not delivered.
+            tracing::warn!(reason = one_line(error), "cannot remember which log lines were delivered");
+        }
+    }
+
     /// Writes the cursors unless those of `change` (all, without one) are on disk already.
     async fn save_cursors(&self, change: Option<u64>) {
         let result = match change {
             Some(change) => self.cursors.save_change(change).await,
             None => self.cursors.save().await,
         };
-        if self.tally.cursors_written(&result, (self.clock)())
-            && let Err(error) = &result
-        {
-            // Shipping goes on: lines that are delivered twice are better than lines that are not delivered.
-            tracing::warn!(reason = one_line(error), "cannot remember which log lines were delivered");
-        }
+        self.noted(&result);
     }
 }
 
@@ -115,6 +149,7 @@ pub async fn run<S: LogSource, K: LogSink>(shipper: Shipper<S, K>, shutdown: Can
     let mut fleet = Fleet::new(shipper);
     let mut tick = tokio::time::interval(REPORT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    fleet.look_for_left().await;
     fleet.look();
     loop {
         // Each arm waits for something that stays as it is when the wait is dropped.
@@ -147,6 +182,8 @@ struct Fleet<S, K> {
     /// By container id. Closed when its task has ended.
     known: BTreeMap<String, watch::Sender<Presence>>,
     tasks: JoinSet<()>,
+    /// Reports so far.
+    reports: u32,
     stop: CancellationToken,
     published: Option<(Logs, Vec<Problem>)>,
 }
@@ -155,7 +192,11 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
     fn new(shipper: Shipper<S, K>) -> Self {
         let (cursors, error) = Cursors::load(&shipper.state);
         if let Some(error) = error {
-            tracing::warn!(reason = one_line(&error), "all logs are delivered from their beginning");
+            tracing::warn!(reason = one_line(&error), "logs are delivered from their beginning");
+        }
+        let (places, error) = Places::load(&shipper.state);
+        if let Some(error) = error {
+            tracing::warn!(reason = one_line(&error), "logs are delivered from their beginning");
         }
         let group = shipper.settings.group;
         let shared = Shared {
@@ -164,7 +205,9 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
             cursors,
             tally: Tally::new(&group),
             clock: shipper.clock,
-            puts: Semaphore::new(PUTS_AT_ONCE),
+            places,
+            pace: Pace::new(),
+            bound: shipper.bound,
         };
         Fleet {
             board: shipper.board,
@@ -173,6 +216,7 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
             shared: Arc::new(shared),
             known: BTreeMap::new(),
             tasks: JoinSet::new(),
+            reports: 0,
             stop: CancellationToken::new(),
             published: None,
         }
@@ -200,18 +244,45 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
     }
 
     fn start(&mut self, container_id: &str, service: &str, presence: Presence) {
+        let (task, sender) = self.task(container_id, service, presence);
+        self.tasks.spawn(task.run(None));
+        self.known.insert(container_id.to_owned(), sender);
+    }
+
+    /// Begins with what earlier runs left, before anybody has seen the engine.
+    async fn look_for_left(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        for Left { container_id, service, feed } in
+            shared.source.left(self.known.keys().cloned().collect()).await
+        {
+            let (task, sender) = self.task(&container_id, &service, Presence::Alive);
+            self.tasks.spawn(task.run(Some(feed)));
+            self.known.insert(container_id, sender);
+        }
+    }
+
+    fn task(
+        &self,
+        container_id: &str,
+        service: &str,
+        presence: Presence,
+    ) -> (Task<S, K>, watch::Sender<Presence>) {
         let stream = format!("{}/{service}", self.instance_id);
         let destination = Destination { group: self.group.clone(), stream };
-        let outlet = Outlet { container_id: container_id.to_owned(), destination };
-        let (sender, receiver) = watch::channel(presence);
-        let reading = Reading::new(Arc::clone(&self.shared), outlet, receiver, self.stop.clone());
-        self.tasks.spawn(reading.run());
-        self.known.insert(container_id.to_owned(), sender);
+        let outlet = Outlet { source: container_id.to_owned(), destination };
+        let (sender, presence) = watch::channel(presence);
+        (Task { shared: Arc::clone(&self.shared), outlet, presence, stop: self.stop.clone() }, sender)
     }
 
     /// Cursors to disk, counters and problems to the board; nothing when nothing changed.
     async fn report(&mut self) {
         self.shared.save_cursors(None).await;
+        let shared = Arc::clone(&self.shared);
+        let _ = tokio::task::spawn_blocking(move || shared.noted(&shared.places.sync())).await;
+        self.reports = self.reports.wrapping_add(1);
+        if self.reports.is_multiple_of(ASK_FOR_LEFT_EVERY) && !self.stop.is_cancelled() {
+            self.look_for_left().await;
+        }
         let now = (self.shared.clock)();
         let current = self.shared.tally.report(now);
         let before = self.published.as_ref();
@@ -238,6 +309,59 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
         }
     }
 }
+
+/// What a task needs to read one container's log.
+struct Task<S, K> {
+    shared: Arc<Shared<S, K>>,
+    outlet: Outlet,
+    presence: watch::Receiver<Presence>,
+    stop: CancellationToken,
+}
+
+impl<S: LogSource, K: LogSink> Task<S, K> {
+    async fn run(mut self, feed: Option<Box<dyn Feed>>) {
+        let feed = match feed {
+            Some(feed) => Some(feed),
+            None => match self.open().await {
+                Ok(feed) => feed,
+                Err(Gone) => return self.shared.tally.forget(&self.outlet.source),
+            },
+        };
+        let Task { shared, outlet, presence, stop } = self;
+        match feed {
+            Some(mut feed) => {
+                feed.begin(shared.places.of(&outlet.source));
+                Pump::new(shared, outlet, feed, presence, stop).run().await;
+            }
+            None => Reading::new(shared, outlet, presence, stop).run().await,
+        }
+    }
+
+    /// Asks where the log is, for as long as it takes.
+    async fn open(&mut self) -> Result<Option<Box<dyn Feed>>, Gone> {
+        let mut failures = 0;
+        loop {
+            if *self.presence.borrow_and_update() != Presence::NotStarted {
+                match self.shared.source.open(&self.outlet.source).await {
+                    Ok(feed) => return Ok(feed),
+                    Err(SourceError::Gone { .. }) => return Err(Gone),
+                    // An engine that is away is the reconcile loop's to report, once for all containers.
+                    Err(SourceError::Engine(_)) => failures += 1,
+                }
+            }
+            let pause = backoff::delay(failures.max(1), backoff::seed(&self.outlet.destination.stream));
+            // Nothing is taken by waiting.
+            tokio::select! {
+                () = self.stop.cancelled() => return Err(Gone),
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = self.presence.changed() => {}
+            }
+        }
+    }
+}
+
+/// There is no log to read.
+struct Gone;
 
 fn announce(known: &watch::Sender<Presence>, presence: Presence) {
     known.send_if_modified(|current| std::mem::replace(current, presence) != presence);

@@ -1,6 +1,6 @@
 //! The seam to where events go. `cloud/logs.rs` is the real one.
 
-use super::event::LogEvent;
+use super::body::Body;
 use std::future::Future;
 
 /// A stream of a log group.
@@ -26,7 +26,13 @@ pub struct Answer {
 /// Why no event of a call is known to have been taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PutError {
-    /// Throttled, out of order, out of reach, or no valid credentials: the same call may work later.
+    /// Too many calls: the same one works later, and fewer at the same time would.
+    #[error("{reason}")]
+    Throttled {
+        /// One line.
+        reason: String,
+    },
+    /// Out of order, out of reach, or no valid credentials: the same call may work later.
     #[error("{reason}")]
     Retry {
         /// One line.
@@ -48,11 +54,11 @@ pub enum PutError {
 
 /// Takes events.
 pub trait LogSink: Send + Sync + 'static {
-    /// Puts events, within [`super::batch::PUT_LOG_EVENTS`] and in time order, into a stream, which is made if it does
-    /// not exist. Answers within a deadline of its own.
+    /// Puts the events of a body, which was built for the destination, into its stream, which is made if it does not
+    /// exist. Answers within a deadline of its own.
     fn put(
         &self,
         destination: &Destination,
-        events: &[LogEvent],
+        body: &Body,
     ) -> impl Future<Output = Result<Answer, PutError>> + Send;
 }

@@ -4,7 +4,6 @@
 //! Nothing that an application wrote is kept here.
 
 use super::sink::{Answer, PutError};
-use super::source::SourceError;
 use crate::status::Logs;
 use jiff::Timestamp;
 use node::fault::{Hint, one_line};
@@ -22,13 +21,15 @@ const PERMISSIONS: &str = "allow logs:PutLogEvents, logs:CreateLogStream, logs:C
 /// What a stream has read and not delivered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Waiting {
-    pub(super) bytes: usize,
+    pub(super) bytes: u64,
     pub(super) earliest_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
 struct Stream {
     waiting: Waiting,
+    /// Bytes that are on the disk only because they are owed.
+    kept: u64,
     /// Since when, and whether the instance may do it at all.
     undelivered: Option<Trouble>,
     unreadable: Option<Trouble>,
@@ -76,9 +77,18 @@ impl Tally {
         stream.undelivered.take().is_some()
     }
 
-    /// One event was given up.
-    pub(super) fn dropped_one(&self) {
-        self.counted().shipped.events_dropped += 1;
+    /// Events were given up.
+    pub(super) fn dropped(&self, events: u64) {
+        self.counted().shipped.events_dropped += events;
+    }
+
+    /// A source keeps so much of what its own place has lost. True when all sources together keep more than `bound` and
+    /// none keeps more than this one.
+    pub(super) fn keeps_too_much(&self, source: &str, kept: u64, bound: u64) -> bool {
+        let mut counted = self.counted();
+        counted.streams.entry(source.to_owned()).or_default().kept = kept;
+        let all: u64 = counted.streams.values().map(|stream| stream.kept).sum();
+        kept > 0 && all > bound && counted.streams.values().all(|stream| stream.kept <= kept)
     }
 
     /// The destination did not take the events. True for the first time in a row.
@@ -96,7 +106,7 @@ impl Tally {
     }
 
     /// The log of a container could not be read. True for the first time in a row.
-    pub(super) fn unreadable(&self, container_id: &str, error: &SourceError, now: Timestamp) -> bool {
+    pub(super) fn unreadable(&self, container_id: &str, error: &impl Hint, now: Timestamp) -> bool {
         let trouble = Trouble { since: now, denied: false, reason: one_line(error), hint: error.hint() };
         let mut first = false;
         self.stream(container_id, |stream| {
@@ -137,7 +147,7 @@ impl Tally {
         let earliest = waiting().filter_map(|waiting| waiting.earliest_ms).min();
         let age = earliest.map_or(0, |earliest| now.as_millisecond().saturating_sub(earliest) / 1000);
         let logs = Logs {
-            backlog_bytes: waiting().map(|waiting| waiting.bytes as u64).sum(),
+            backlog_bytes: waiting().map(|waiting| waiting.bytes).sum(),
             oldest_unshipped_seconds: u64::try_from(age).unwrap_or(0),
             ..counted.shipped.clone()
         };

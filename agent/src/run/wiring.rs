@@ -20,6 +20,8 @@ use crate::desired::Desired;
 use crate::health::Health;
 use crate::history;
 use crate::host::firewall::Nftables;
+use crate::host::log_files::{ContainerLogs, Keep};
+use crate::logs::event::EVENT_MESSAGE_BYTES;
 use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
 use crate::secrets::{Refresh, Versions};
@@ -37,6 +39,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests to ask a registry; the loop sends one per command of an operator.
 const ASKS_WAITING: usize = 16;
+/// How much is kept of logs that the engine has removed and that were not delivered yet.
+const KEPT_BYTES: u64 = 1024 * 1024 * 1024;
 /// The name of the loop, for whose end the way down with the machine waits.
 pub(super) const RECONCILE: &str = "reconcile";
 
@@ -156,13 +160,15 @@ fn services(
 }
 
 fn shipping(agent: &mut Agent, facts: &Facts, settings: settings::Logs, sink: CloudWatchLogs) {
+    let state = agent.start.paths.state();
     let shipper = logs::Shipper {
         board: agent.board.clone(),
         settings,
         instance_id: facts.instance_id.clone(),
-        source: agent.docker.clone(),
+        source: ContainerLogs::new(agent.docker.clone(), Keep::new(&state), EVENT_MESSAGE_BYTES),
         sink,
-        state: agent.start.paths.state(),
+        state,
+        bound: KEPT_BYTES,
         clock: Arc::new(Timestamp::now),
     };
     agent.spawn("logs", logs::run(shipper, agent.stop.clone()));

@@ -12,6 +12,7 @@ mod events;
 mod exec;
 mod frames;
 mod inspections;
+mod log_file;
 mod logs;
 mod look;
 mod pull;
@@ -21,6 +22,7 @@ mod store;
 mod tail;
 mod transport;
 
+use super::log_files::Keep;
 use crate::bell::Bell;
 use crate::engine::{ContainerSpec, Engine, EngineError, ExecOutcome, ImageFacts, LocalImage, PullProgress};
 use crate::observed::{Container, Disk};
@@ -32,7 +34,7 @@ use refusal::{NoAnswer, Refusal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use transport::{Endpoint, Transport};
@@ -72,6 +74,8 @@ struct Shared {
     making: Semaphore,
     storage: Mutex<Option<store::Storage>>,
     events: events::Subscription,
+    /// Keeps the log of a container before it is removed.
+    keep: OnceLock<Arc<Keep>>,
 }
 
 /// What was seen of the containers, for messages only.
@@ -117,6 +121,7 @@ impl Docker {
             making: Semaphore::new(MADE_AT_ONCE),
             storage: Mutex::default(),
             events: events::Subscription::default(),
+            keep: OnceLock::new(),
         };
         Ok(Docker { client, shared: Arc::new(shared), bell: Bell::default() })
     }
@@ -209,6 +214,7 @@ impl Engine for Docker {
 
     async fn remove(&self, container_id: &str) -> Result<(), EngineError> {
         let _turn = self.turn().await;
+        self.keep_log_of(container_id).await;
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match self.ask(REMOVE_DEADLINE, self.client.remove_container(container_id, Some(options))).await {
             // 409: the engine is removing it already.

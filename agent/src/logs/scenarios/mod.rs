@@ -2,6 +2,7 @@
 
 mod containers;
 mod engine;
+mod files;
 mod kills;
 mod outages;
 mod service;
@@ -57,17 +58,7 @@ impl Stage {
         let clock: Clock = Arc::new(move || {
             BEGIN + SignedDuration::try_from(started.elapsed()).expect("stories are shorter than that")
         });
-        let board = Board::new(Node {
-            name: "api".to_owned(),
-            instance_id: "i-0123".to_owned(),
-            instance_type: String::new(),
-            region: String::new(),
-            availability_zone: String::new(),
-            state: NodeState::Starting,
-            since: BEGIN,
-            version: String::new(),
-            boot: String::new(),
-        });
+        let board = Board::new(node());
         let shipper = Shipper {
             board: board.clone(),
             settings: settings::Logs { group: "/aws/ec2/api".to_owned(), retention_days: None },
@@ -75,6 +66,7 @@ impl Stage {
             source: engine.clone(),
             sink: service.clone(),
             state: state.to_owned(),
+            bound: u64::MAX,
             clock: Arc::clone(&clock),
         };
         let shutdown = CancellationToken::new();
@@ -85,21 +77,7 @@ impl Stage {
     /// Writes the containers on the board, all of service `api`.
     fn show(&self, containers: &[(&str, ContainerState)]) {
         let now = (self.clock)();
-        let containers = containers.iter().map(|(id, state)| Container {
-            id: (*id).to_owned(),
-            name: format!("api-{id}"),
-            service: "api".to_owned(),
-            spec: String::new(),
-            digest: String::new(),
-            generation: 1,
-            state: state.clone(),
-            created_at: BEGIN,
-            address: None,
-            image_health: None,
-            pid: None,
-            routed_ports: Vec::new(),
-            ipv6_ports: Vec::new(),
-        });
+        let containers = containers.iter().map(|(id, state)| container(id, state));
         self.board.publish_services(Vec::new(), Vec::new(), containers.collect(), now);
     }
 
@@ -138,6 +116,39 @@ impl Stage {
 
     fn problems(&self) -> Vec<String> {
         self.board.status().problems.into_iter().map(|problem| problem.code).collect()
+    }
+}
+
+fn node() -> Node {
+    Node {
+        name: "api".to_owned(),
+        instance_id: "i-0123".to_owned(),
+        instance_type: String::new(),
+        region: String::new(),
+        availability_zone: String::new(),
+        state: NodeState::Starting,
+        since: BEGIN,
+        version: String::new(),
+        boot: String::new(),
+    }
+}
+
+/// A container of service `api`.
+fn container(id: &str, state: &ContainerState) -> Container {
+    Container {
+        id: id.to_owned(),
+        name: format!("api-{id}"),
+        service: "api".to_owned(),
+        spec: String::new(),
+        digest: String::new(),
+        generation: 1,
+        state: state.clone(),
+        created_at: BEGIN,
+        address: None,
+        image_health: None,
+        pid: None,
+        routed_ports: Vec::new(),
+        ipv6_ports: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! A log service that answers as the story says.
 
-use crate::logs::batch::PUT_LOG_EVENTS;
+use crate::logs::body::{Body, PUT_LOG_EVENTS};
 use crate::logs::event::LogEvent;
 use crate::logs::sink::{Answer, Destination, LogSink, PutError};
 use std::collections::{BTreeMap, VecDeque};
@@ -107,6 +107,24 @@ impl ScriptedService {
     }
 }
 
+/// What a service reads from the wire.
+fn events_of(body: &Body, destination: &Destination) -> Vec<LogEvent> {
+    let request: serde_json::Value = serde_json::from_slice(&body.json()).expect("a request is JSON");
+    assert_eq!(request["logGroupName"], destination.group);
+    assert_eq!(request["logStreamName"], destination.stream);
+    let event = |event: &serde_json::Value| LogEvent {
+        timestamp_ms: event["timestamp"].as_i64().expect("a time"),
+        message: event["message"].as_str().expect("a text").to_owned(),
+    };
+    let events: Vec<LogEvent> = request["logEvents"].as_array().expect("events").iter().map(event).collect();
+    assert_eq!(events.len(), body.len());
+    assert_eq!(
+        events.iter().map(|event| event.message.len()).sum::<usize>(),
+        body.message_bytes(0..body.len())
+    );
+    events
+}
+
 /// What the service demands of every call.
 fn check(events: &[LogEvent]) {
     let bytes: usize = events.iter().map(LogEvent::size_bytes).sum();
@@ -116,7 +134,8 @@ fn check(events: &[LogEvent]) {
 }
 
 impl LogSink for ScriptedService {
-    async fn put(&self, destination: &Destination, events: &[LogEvent]) -> Result<Answer, PutError> {
+    async fn put(&self, destination: &Destination, body: &Body) -> Result<Answer, PutError> {
+        let events = &events_of(body, destination)[..];
         check(events);
         let (reply, half) = self.ask(events);
         tokio::time::sleep(half).await;

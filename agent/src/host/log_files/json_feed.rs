@@ -1,0 +1,343 @@
+//! The log of one container as a [`Feed`].
+//!
+//! In: its files, as [`super::folder`] keeps them. Out: events in a builder, and places. What always holds: reading never
+//! passes a line that is not written to its end, but in a file that is over; what was torn there is delivered as it is.
+
+use super::folder::Kept;
+use super::keep::Source;
+use crate::logs::assemble::{Assembler, Taken};
+use crate::logs::body::{Builder, PUT_LOG_EVENTS};
+use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use crate::logs::json_file::{Parser, second_beginning, torn_text};
+use crate::logs::sink::Destination;
+use std::cmp::Ordering;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Read at once. The engine's longest line, 16 KiB of which each byte became six, fits twice.
+const CHUNK: usize = 256 * 1024;
+/// A longer line is none of the engine's, and is delivered in pieces of this size.
+const LONGEST_LINE: usize = 1024 * 1024;
+
+/// Reads one container's log.
+#[derive(Debug)]
+pub(super) struct JsonFeed {
+    source: Source,
+    begun: Option<Arc<Notify>>,
+    parser: Parser,
+    assembler: Assembler<Place>,
+    read: Place,
+    delivered: Place,
+    /// The time of the last line, for what has none. Before the first one, when the file was written last.
+    latest_ms: Option<i64>,
+    buffer: Vec<u8>,
+}
+
+/// How reading one file went on.
+enum Step {
+    /// The builder is full.
+    Full,
+    /// There is no more in this file, for now or for ever.
+    End,
+}
+
+impl JsonFeed {
+    pub(super) fn new(source: Source, max_event: usize, begun: Option<Arc<Notify>>) -> JsonFeed {
+        let first = Place { file: 0, offset: 0 };
+        JsonFeed {
+            source,
+            begun,
+            parser: Parser::default(),
+            assembler: Assembler::new(max_event),
+            read: first,
+            delivered: first,
+            latest_ms: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Bytes from a place to the end of the log.
+    fn bytes_behind(&self, place: Place) -> Result<u64, FeedError> {
+        let mut bytes = 0;
+        for (number, kept) in self.source.folder.files().range(place.file..) {
+            let size = self.size(kept)?;
+            bytes += if *number == place.file { size.saturating_sub(place.offset) } else { size };
+        }
+        Ok(bytes)
+    }
+
+    fn size(&self, kept: &Kept) -> Result<u64, FeedError> {
+        let metadata = kept.file.metadata().map_err(|source| self.failed("look at", source))?;
+        Ok(metadata.size())
+    }
+
+    /// What was written is less than was read: somebody emptied the file.
+    fn begin_anew_where_truncated(&mut self) -> Result<(), FeedError> {
+        let Some(kept) = self.source.folder.files().get(&self.read.file) else { return Ok(()) };
+        if self.size(kept)? < self.read.offset {
+            let service = &self.source.service;
+            tracing::warn!(
+                service,
+                "a container's log was emptied by somebody; it is read from its new beginning"
+            );
+            self.read.offset = 0;
+            self.delivered = self.delivered.min(self.read);
+            self.assembler.forget();
+        }
+        Ok(())
+    }
+
+    /// Moves on from a file that is over. `false`: there is no other one.
+    fn next_file(&mut self) -> bool {
+        let next = self.source.folder.files().range(self.read.file + 1..).next().map(|(number, _)| *number);
+        if let Some(file) = next {
+            self.read = Place { file, offset: 0 };
+        }
+        next.is_some()
+    }
+
+    fn is_over(&self) -> bool {
+        self.source.folder.files().range(self.read.file + 1..).next().is_some()
+    }
+
+    /// Reads on in the present file.
+    fn read_file(&mut self, into: &mut Builder) -> Result<Step, FeedError> {
+        let mut wanted = CHUNK;
+        loop {
+            let got = self.read_chunk(wanted)?;
+            if got == 0 {
+                return Ok(Step::End);
+            }
+            let buffer = std::mem::take(&mut self.buffer);
+            let taken = self.take_lines(&buffer[..got], into);
+            let whole = taken.as_ref().is_none_or(|used| *used > 0);
+            self.buffer = buffer;
+            if taken.is_none() {
+                return Ok(Step::Full);
+            }
+            if whole {
+                wanted = CHUNK;
+                continue;
+            }
+            // Not one line ends in it.
+            if got == wanted && wanted < LONGEST_LINE {
+                wanted = LONGEST_LINE;
+            } else if got >= LONGEST_LINE || self.is_over() {
+                if self.take_torn(got, into) == Taken::Full {
+                    return Ok(Step::Full);
+                }
+                wanted = CHUNK;
+            } else {
+                return Ok(Step::End);
+            }
+        }
+    }
+
+    fn read_chunk(&mut self, wanted: usize) -> Result<usize, FeedError> {
+        self.buffer.resize(wanted, 0);
+        let Some(kept) = self.source.folder.files().get(&self.read.file) else { return Ok(0) };
+        let mut got = 0;
+        while got < wanted {
+            let offset = self.read.offset + got as u64;
+            match kept.file.read_at(&mut self.buffer[got..wanted], offset) {
+                Ok(0) => break,
+                Ok(more) => got += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(self.failed("read", source)),
+            }
+        }
+        Ok(got)
+    }
+
+    /// Takes the lines that end in `chunk`; how many bytes they are. `None`: the builder is full before one of them.
+    fn take_lines(&mut self, chunk: &[u8], into: &mut Builder) -> Option<usize> {
+        let mut begin = 0;
+        for end in memchr::memchr_iter(b'\n', chunk) {
+            if self.take_line(&chunk[begin..end], into) == Taken::Full {
+                return None;
+            }
+            self.read.offset += 1;
+            begin = end + 1;
+        }
+        Some(begin)
+    }
+
+    /// Takes one line without its break, and moves behind it.
+    fn take_line(&mut self, line: &[u8], into: &mut Builder) -> Taken {
+        let mut rest = line;
+        loop {
+            if let Some(entry) = self.parser.line(rest) {
+                let taken = self.assembler.entry(&entry, self.read, into);
+                if taken == Taken::Yes {
+                    self.latest_ms = Some(entry.timestamp_ms);
+                    self.read.offset += rest.len() as u64;
+                }
+                return taken;
+            }
+            let torn = second_beginning(rest).unwrap_or(rest.len());
+            let text = torn_text(&rest[..torn]);
+            if self.assembler.text(self.time_of_torn(), text.as_bytes(), into) == Taken::Full {
+                return Taken::Full;
+            }
+            self.read.offset += torn as u64;
+            rest = &rest[torn..];
+            if rest.is_empty() {
+                return Taken::Yes;
+            }
+        }
+    }
+
+    /// Takes the first `bytes` of the buffer, in which no line ends.
+    fn take_torn(&mut self, bytes: usize, into: &mut Builder) -> Taken {
+        let buffer = std::mem::take(&mut self.buffer);
+        let text = torn_text(&buffer[..bytes]);
+        let taken = self.assembler.text(self.time_of_torn(), text.as_bytes(), into);
+        self.buffer = buffer;
+        if taken == Taken::Yes {
+            self.read.offset += bytes as u64;
+        }
+        taken
+    }
+
+    fn time_of_torn(&self) -> i64 {
+        let written = || {
+            let kept = self.source.folder.files().get(&self.read.file)?;
+            Some(kept.file.metadata().ok()?.mtime() * 1000)
+        };
+        self.latest_ms.or_else(written).unwrap_or_default()
+    }
+
+    fn failed(&self, operation: &'static str, source: io::Error) -> FeedError {
+        FeedError { operation, path: self.source.path.clone(), source }
+    }
+
+    /// Nothing of a file is needed any more when all of it was delivered and nobody else has it; but the newest gives the
+    /// others their numbers.
+    fn drop_what_is_delivered(&mut self) {
+        let newest = self.source.folder.files().last_key_value().map(|(number, _)| *number);
+        let before: Vec<u64> =
+            self.source.folder.files().range(..self.delivered.file).map(|(number, _)| *number).collect();
+        for number in before {
+            if Some(number) != newest && self.source.folder.is_only_ours(number) {
+                self.source.folder.remove(number);
+            }
+        }
+    }
+
+    /// Bytes of a file that were not delivered.
+    fn owed_of(&self, number: u64, kept: &Kept) -> u64 {
+        let before = match number.cmp(&self.delivered.file) {
+            Ordering::Less => return 0,
+            Ordering::Equal => self.delivered.offset,
+            Ordering::Greater => 0,
+        };
+        self.size(kept).unwrap_or(0).saturating_sub(before)
+    }
+
+    /// Bytes that are owed and on the disk only because we keep them.
+    fn kept_bytes(&self) -> u64 {
+        let files = self.source.folder.files().iter();
+        let owed = files.map(|(number, kept)| (*number, self.owed_of(*number, kept)));
+        owed.filter(|(number, bytes)| *bytes > 0 && self.source.folder.is_only_ours(*number))
+            .map(|(_, bytes)| bytes)
+            .sum()
+    }
+
+    /// The oldest file of which something is owed and that only we have.
+    fn oldest_kept(&self) -> Option<u64> {
+        let owed =
+            self.source.folder.files().iter().filter(|(number, kept)| self.owed_of(**number, kept) > 0);
+        let (number, _) = owed.min_by_key(|(number, _)| **number)?;
+        self.source.folder.is_only_ours(*number).then_some(*number)
+    }
+
+    /// How many events lie behind the delivered place in its file, which is read to its end for that.
+    fn count_events(&mut self) -> Result<u64, FeedError> {
+        let nowhere = Destination { group: String::new(), stream: String::new() };
+        let mut events = 0;
+        loop {
+            let mut builder = Builder::new(&nowhere, PUT_LOG_EVENTS);
+            let step = self.read_file(&mut builder)?;
+            let full = matches!(step, Step::Full) || self.assembler.close(&mut builder) == Taken::Full;
+            events += builder.len() as u64;
+            if !full {
+                return Ok(events);
+            }
+        }
+    }
+
+    fn engine_has_it(path: &Path) -> bool {
+        path.parent().is_some_and(Path::exists)
+    }
+}
+
+impl Feed for JsonFeed {
+    fn begin(&mut self, delivered: Option<Place>) {
+        if let Some(place) = delivered {
+            (self.read, self.delivered) = (place, place);
+        }
+    }
+
+    fn begun(&self) -> Option<Arc<Notify>> {
+        self.begun.clone()
+    }
+
+    fn look(&mut self) -> Result<Ahead, FeedError> {
+        // Asked first: what is found afterwards was written before.
+        let ended = !Self::engine_has_it(&self.source.path);
+        self.source.folder.find_files(&self.source.path)?;
+        self.begin_anew_where_truncated()?;
+        self.drop_what_is_delivered();
+        let (unread, owed) = (self.bytes_behind(self.read)?, self.bytes_behind(self.delivered)?);
+        let kept = if owed > 0 { self.kept_bytes() } else { 0 };
+        Ok(Ahead { unread, owed, kept, ended })
+    }
+
+    fn fill(&mut self, into: &mut Builder, close: bool) -> Result<Filled, FeedError> {
+        if !self.source.folder.files().contains_key(&self.read.file) {
+            self.next_file();
+        }
+        let more = loop {
+            match self.read_file(into)? {
+                Step::Full => break true,
+                Step::End if self.next_file() => {}
+                Step::End => break close && self.assembler.close(into) == Taken::Full,
+            }
+        };
+        // Between two fills nothing is held.
+        self.buffer = Vec::new();
+        Ok(Filled { behind: self.assembler.owed_from(self.read), more })
+    }
+
+    fn delivered(&mut self, upto: Place) {
+        self.delivered = upto;
+        self.drop_what_is_delivered();
+    }
+
+    fn go_back(&mut self) {
+        self.read = self.delivered;
+        self.assembler.forget();
+    }
+
+    fn give_up_oldest(&mut self) -> Result<Option<GivenUp>, FeedError> {
+        let Some(file) = self.oldest_kept() else { return Ok(None) };
+        self.read = self.delivered.max(Place { file, offset: 0 });
+        self.assembler.forget();
+        let events = self.count_events()?;
+        self.next_file();
+        self.delivered = self.read;
+        self.drop_what_is_delivered();
+        Ok(Some(GivenUp { events, behind: self.delivered }))
+    }
+
+    fn finish(&mut self) {
+        self.source.folder.clear();
+    }
+}
+
+#[cfg(test)]
+#[path = "json_feed_tests.rs"]
+mod tests;
