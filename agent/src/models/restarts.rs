@@ -119,7 +119,7 @@ mod tests {
         };
         reply.send(answer).unwrap();
         // Until the task has taken the answer over.
-        while restarts.asking.len() > 0 {
+        while !restarts.asking.is_empty() {
             restarts.settle();
             tokio::task::yield_now().await;
         }

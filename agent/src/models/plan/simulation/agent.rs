@@ -217,19 +217,23 @@ impl Node {
             return plan;
         }
         if let Some(step) = &plan.step {
-            if let Action::Delete { name } = &step.action {
-                let ours = name.full() != full(FOREIGN) || self.settings.reclaim == Reclaim::All;
-                assert!(ours, "deletes what is not ours\n{}", self.story());
-            }
-            self.tell(format_args!("begins {:?}: {}", step.action, step.reason));
-            self.begun += 1;
-            self.loads += u32::from(step.action.kind() == StepKind::Load);
-            assert!(self.memory.step.is_none(), "two steps at once\n{}", self.story());
-            self.memory.step = Some(step.clone());
+            self.begin_step(step);
             self.memory.coming = coming;
-            self.memory.step_since = Some(self.world.now);
         }
         plan
+    }
+
+    fn begin_step(&mut self, step: &Step) {
+        if let Action::Delete { name } = &step.action {
+            let ours = name.full() != full(FOREIGN) || self.settings.reclaim == Reclaim::All;
+            assert!(ours, "deletes what is not ours\n{}", self.story());
+        }
+        self.tell(format_args!("begins {:?}: {}", step.action, step.reason));
+        self.begun += 1;
+        self.loads += u32::from(step.action.kind() == StepKind::Load);
+        assert!(self.memory.step.is_none(), "two steps at once\n{}", self.story());
+        self.memory.step = Some(step.clone());
+        self.memory.step_since = Some(self.world.now);
     }
 
     fn begin_pull(&mut self, model: &str, digest: &str) {
