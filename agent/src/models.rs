@@ -276,7 +276,8 @@ where
 
     fn observed(&mut self, now: Timestamp) -> Observed {
         let server = self.observer.view();
-        self.presence.look(&server, now);
+        let loads = self.work.step().is_some_and(|step| step.kind == StepKind::Load);
+        self.presence.look(&server, loads, now);
         self.restarts.settle();
         let (files, files_problem) = self.folder.view();
         if let Some(files) = &files {
@@ -285,6 +286,7 @@ where
         Observed {
             server,
             files_seen_at: files.is_some().then(|| now - self.folder.age()),
+            broken_since: self.folder.broken().map(|(digest, age)| (digest, now - age)).collect(),
             files,
             files_problem,
             lookups: self.lookups(),

@@ -5,6 +5,7 @@
 
 use super::files::{Files, FilesError, ModelFiles};
 use node::fault::one_line;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(super) struct Folder<F> {
     seen: Option<Files>,
     /// When the look began that brought it.
     seen_at: Instant,
+    /// Partials that are broken, and when the look began that saw that first; every one since has.
+    broken: BTreeMap<String, Instant>,
     problem: Option<String>,
     looked: Option<Instant>,
     /// At most one look.
@@ -43,6 +46,7 @@ impl<F: ModelFiles> Folder<F> {
             directory,
             seen: None,
             seen_at: Instant::now(),
+            broken: BTreeMap::new(),
             problem: None,
             looked: None,
             looking: JoinSet::new(),
@@ -59,6 +63,11 @@ impl<F: ModelFiles> Folder<F> {
     /// How long ago the look began that brought what is known.
     pub(super) fn age(&self) -> Duration {
         self.seen_at.elapsed()
+    }
+
+    /// Partials that are broken, and for how long they have been seen so.
+    pub(super) fn broken(&self) -> impl Iterator<Item = (String, Duration)> {
+        self.broken.iter().map(|(digest, since)| (digest.clone(), since.elapsed()))
     }
 
     /// Something in it changed.
@@ -111,7 +120,15 @@ impl<F: ModelFiles> Folder<F> {
     fn take(&mut self, answer: Result<Result<Files, FilesError>, JoinError>) {
         self.looked = Some(Instant::now());
         match answer {
-            Ok(Ok(files)) => (self.seen, self.seen_at, self.problem) = (Some(files), self.began, None),
+            Ok(Ok(files)) => {
+                let is_broken =
+                    |digest: &str| files.partials.get(digest).is_some_and(|partial| partial.broken);
+                self.broken.retain(|digest, _| is_broken(digest));
+                for digest in files.partials.keys().filter(|digest| is_broken(digest)) {
+                    self.broken.entry(digest.clone()).or_insert(self.began);
+                }
+                (self.seen, self.seen_at, self.problem) = (Some(files), self.began, None);
+            }
             Ok(Err(error)) => (self.seen, self.problem) = (None, Some(one_line(&error))),
             // A panic ends the process.
             Err(error) => tracing::error!("the look at the models' folder broke off: {error}"),

@@ -22,6 +22,8 @@ pub struct Observed {
     pub files: Option<Files>,
     /// When the look at it began.
     pub files_seen_at: Option<Timestamp>,
+    /// Partials that are broken: by digest, when the first look began since which every look saw that.
+    pub broken_since: BTreeMap<String, Timestamp>,
     /// Why the folder cannot be read, one line.
     pub files_problem: Option<String>,
     /// What the registry said last, by full name; absent: not asked yet.

@@ -3,7 +3,7 @@
 
 use super::observed::ServerView;
 use super::server::Loaded;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use node::config::settings::ModelReference;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +16,24 @@ pub(super) struct Presence {
     vanished: BTreeMap<String, Timestamp>,
     on_cpu: BTreeMap<String, Timestamp>,
     has_gpu: bool,
+    /// When one of our loads was under way last.
+    loading_at: Option<Timestamp>,
 }
 
+/// For how long after a load of ours an empty server may still be what was seen during it.
+const AFTER_A_LOAD: SignedDuration = SignedDuration::from_secs(10);
+
 impl Presence {
-    /// Compares with what was seen before. A server that was away starts empty, which is no sign of anything.
-    pub(super) fn look(&mut self, server: &ServerView, now: Timestamp) {
+    /// Compares with what was seen before. A server that was away starts empty, which is no sign of anything. `loads`: a
+    /// load of ours is under way.
+    pub(super) fn look(&mut self, server: &ServerView, loads: bool, now: Timestamp) {
         let ServerView::Up { run, since, loaded, .. } = server else { return };
         let of = (run.clone(), *since);
         if self.of.as_ref() != Some(&of) {
             *self = Presence { of: Some(of), has_gpu: self.has_gpu, ..Presence::default() };
+        }
+        if loads {
+            self.loading_at = Some(now);
         }
         self.has_gpu |= loaded.iter().any(|loaded| loaded.size_vram_bytes > 0);
         let on_cpu: BTreeSet<&String> =
@@ -34,6 +43,10 @@ impl Presence {
             self.on_cpu.entry(digest.clone()).or_insert(now);
         }
         let loaded: BTreeSet<String> = loaded.iter().filter_map(full).collect();
+        if loaded.is_empty() && self.loading_at.is_some_and(|at| now < at + AFTER_A_LOAD) {
+            // One goes before the next one is there: what is gone is told when it is.
+            return;
+        }
         if loaded.is_empty() {
             // Nothing is there for which one would have gone: the server was started again, unseen.
             self.loaded.clear();
@@ -91,13 +104,26 @@ mod tests {
     #[test]
     fn what_the_server_let_go_of_has_vanished_until_it_is_back() {
         let mut presence = Presence::default();
-        presence.look(&holding(&["a:1", "b:1"], "one"), at(1));
+        presence.look(&holding(&["a:1", "b:1"], "one"), false, at(1));
         assert!(presence.vanished().is_empty());
-        presence.look(&holding(&["b:1"], "one"), at(2));
-        presence.look(&holding(&["b:1"], "one"), at(3));
+        presence.look(&holding(&["b:1"], "one"), false, at(2));
+        presence.look(&holding(&["b:1"], "one"), false, at(3));
         assert_eq!(presence.vanished(), &BTreeMap::from([(A.to_owned(), at(2))]));
-        presence.look(&holding(&["a:1"], "one"), at(4));
+        presence.look(&holding(&["a:1"], "one"), false, at(4));
         assert_eq!(presence.vanished().keys().collect::<Vec<_>>(), ["registry.ollama.ai/library/b:1"]);
+    }
+
+    #[test]
+    fn a_server_that_is_empty_while_one_is_loaded_in_the_place_of_another_was_not_started_again() {
+        let mut presence = Presence::default();
+        presence.look(&holding(&["a:1"], "one"), false, at(1));
+        presence.look(&holding(&[], "one"), true, at(2));
+        presence.look(&holding(&[], "one"), false, at(3));
+        presence.look(&holding(&["b:1"], "one"), false, at(4));
+        assert_eq!(presence.vanished(), &BTreeMap::from([(A.to_owned(), at(4))]));
+        presence.look(&holding(&[], "one"), false, at(20));
+        presence.look(&holding(&["a:1"], "one"), false, at(21));
+        assert_eq!(presence.vanished(), &BTreeMap::new(), "long after the load it was");
     }
 
     #[test]
@@ -112,26 +138,26 @@ mod tests {
         for (second, vram, since) in
             [(1, 2, None), (2, 0, Some(2)), (9, 0, Some(2)), (10, 1, None), (11, 0, Some(11))]
         {
-            presence.look(&of(vram), at(second));
+            presence.look(&of(vram), false, at(second));
             assert_eq!(presence.on_cpu().get(ONE).copied(), since.map(at), "second {second}");
         }
-        presence.look(&holding(&[], "two"), at(12));
+        presence.look(&holding(&[], "two"), false, at(12));
         assert!(presence.on_cpu().is_empty() && presence.has_gpu(), "the server was started again");
     }
 
     #[test]
     fn a_restart_and_an_unload_of_ours_are_no_sign_of_anything() {
         let mut presence = Presence::default();
-        presence.look(&holding(&["a:1", "b:1"], "one"), at(1));
-        presence.look(&ServerView::NotRunning { reason: String::new() }, at(2));
-        presence.look(&holding(&[], "two"), at(3));
+        presence.look(&holding(&["a:1", "b:1"], "one"), false, at(1));
+        presence.look(&ServerView::NotRunning { reason: String::new() }, false, at(2));
+        presence.look(&holding(&[], "two"), false, at(3));
         assert!(presence.vanished().is_empty());
-        presence.look(&holding(&["a:1", "b:1"], "two"), at(4));
+        presence.look(&holding(&["a:1", "b:1"], "two"), false, at(4));
         presence.unloaded(&"a:1".parse().unwrap());
-        presence.look(&holding(&["b:1"], "two"), at(5));
+        presence.look(&holding(&["b:1"], "two"), false, at(5));
         assert!(presence.vanished().is_empty());
         // One at a URL is started again unseen: nothing is left for which one would have gone.
-        presence.look(&holding(&[], "two"), at(6));
+        presence.look(&holding(&[], "two"), false, at(6));
         assert!(presence.vanished().is_empty());
     }
 }

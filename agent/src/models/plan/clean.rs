@@ -92,16 +92,19 @@ impl<'a> Cleaning<'a> {
         left.map(|left| self.view.now + left).chain(broken).min()
     }
 
-    /// What is left of pulls that the server cannot take up, and when that is certain: where it is seen so by then.
-    fn broken(&self) -> impl Iterator<Item = (&'a str, Timestamp)> + use<'a> {
+    /// What is left of pulls that the server cannot take up, and when that is certain: where it was seen so all the time
+    /// until then. A record that is just being written is empty for a moment, and some file systems show it so with the
+    /// time of the write before.
+    fn broken(&self) -> impl Iterator<Item = (&'a str, Timestamp)> + use<'a, '_> {
         let now = self.view.now;
         let seen_at = self.view.observed.files_seen_at.unwrap_or(now);
         let partials = self.view.files().map(|files| &files.partials).into_iter().flatten();
         let broken = partials.filter(|(_, partial)| partial.broken);
         broken.map(move |(digest, partial)| {
+            let first = self.view.observed.broken_since.get(digest).copied().unwrap_or(seen_at);
             // One of the future was written before the clock was set back.
-            let at = partial.modified_at;
-            (digest.as_str(), if at > now { seen_at } else { at + SETTLED })
+            let written = Some(partial.modified_at).filter(|at| *at <= now).unwrap_or(first);
+            (digest.as_str(), written.max(first) + SETTLED)
         })
     }
 

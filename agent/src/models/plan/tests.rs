@@ -444,6 +444,7 @@ fn what_the_server_cannot_take_up_goes_before_the_pull_once_it_is_no_longer_in_w
     let layer = manifest(MODELS[0], 1).layers[0].digest.clone();
     let broken = Partial { allocated_bytes: 1, modified_at: node.world.now, broken: true };
     observed.files.as_mut().unwrap().partials.insert(layer.clone(), broken);
+    observed.broken_since.insert(layer.clone(), node.world.now);
     let early = planned(&node, &observed, false);
     let pulls_it = |plan: &Plan| plan.pull.as_ref().is_some_and(|step| step.model == full(MODELS[0]));
     assert!(!pulls_it(&early) && early.step.is_none(), "{early:?}");
@@ -459,10 +460,15 @@ fn what_the_server_cannot_take_up_goes_before_the_pull_once_it_is_no_longer_in_w
     observed.files_seen_at = Some(node.world.now);
     let later = planned(&node, &observed, false);
     let action = later.step.map(|step| step.action);
-    let clean = Some(Action::Clean { partials: vec![layer], blobs: Vec::new() });
+    let clean = Some(Action::Clean { partials: vec![layer.clone()], blobs: Vec::new() });
     assert_eq!(action, clean);
+    // One that is being written may show the time of the write before: that it was seen so just now is what counts.
+    let first_seen = observed.broken_since.insert(layer.clone(), node.world.now);
+    assert!(planned(&node, &observed, false).step.is_none());
+    observed.broken_since.extend(first_seen.map(|at| (layer.clone(), at)));
     node.advance(-3600);
     observed.files_seen_at = Some(node.world.now);
+    observed.broken_since.insert(layer.clone(), node.world.now - SignedDuration::from_secs(10));
     let set_back = planned(&node, &observed, false);
     assert_eq!(set_back.step.map(|step| step.action), clean, "the clock was set back");
 }

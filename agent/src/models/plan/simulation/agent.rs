@@ -136,6 +136,7 @@ impl Node {
             server: server(world),
             files: self.knows_files.then(|| files(world)),
             files_seen_at: Some(self.world.now),
+            broken_since: BTreeMap::new(),
             files_problem: None,
             lookups: memory.lookups,
             kinds: memory.kinds,
