@@ -70,7 +70,7 @@ impl Stage {
         });
         let shipper = Shipper {
             board: board.clone(),
-            settings: settings::Logs { group: "/aws/ec2/api".to_owned(), retention_days: None },
+            settings: settings::Logs::to_group("/aws/ec2/api"),
             instance_id: "i-0123".to_owned(),
             source: engine.clone(),
             sink: service.clone(),
