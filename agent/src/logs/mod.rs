@@ -29,6 +29,7 @@ pub mod event;
 pub mod position;
 #[cfg(test)]
 mod scenarios;
+pub mod shape;
 pub mod sink;
 pub mod source;
 mod tally;
