@@ -26,6 +26,7 @@ pub mod container;
 pub mod cursors;
 mod deliver;
 pub mod event;
+pub mod glob;
 pub mod multiline;
 pub mod position;
 #[cfg(test)]
