@@ -32,13 +32,17 @@ mod deliver;
 pub mod escape;
 pub mod event;
 pub mod feed;
+pub mod glob;
 pub mod json_file;
+pub mod multiline;
 pub mod pace;
 pub mod places;
 pub mod position;
 mod pump;
+pub mod refine;
 #[cfg(test)]
 mod scenarios;
+pub mod shape;
 pub mod sink;
 pub mod source;
 mod tally;
@@ -50,7 +54,7 @@ use container::{Presence, Reading};
 use cursors::Cursors;
 use deliver::Outlet;
 use feed::{Feed, Place};
-use node::config::settings;
+use node::config::settings::{self, StreamParts};
 use node::fault::one_line;
 use node::problem::Problem;
 use pace::Pace;
@@ -85,16 +89,16 @@ pub struct Shipper<S, K> {
     pub board: Board,
     /// Where to.
     pub settings: settings::Logs,
-    /// First part of the names of streams: `{instance_id}/{service}`.
+    /// For the names of streams.
     pub instance_id: String,
+    /// The same.
+    pub node_name: String,
     /// Where lines come from.
     pub source: S,
     /// Where events go.
     pub sink: K,
     /// The agent's state directory, for the places.
     pub state: PathBuf,
-    /// Bytes that may be kept of what the engine itself has removed.
-    pub bound: u64,
     /// The time of day, for problems and the age of the backlog.
     pub clock: Clock,
 }
@@ -176,8 +180,9 @@ pub async fn run<S: LogSource, K: LogSink>(shipper: Shipper<S, K>, shutdown: Can
 /// The tasks of all containers.
 struct Fleet<S, K> {
     board: Board,
-    group: String,
+    settings: settings::Logs,
     instance_id: String,
+    node_name: String,
     shared: Arc<Shared<S, K>>,
     /// By container id. Closed when its task has ended.
     known: BTreeMap<String, watch::Sender<Presence>>,
@@ -198,21 +203,21 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
         if let Some(error) = error {
             tracing::warn!(reason = one_line(&error), "logs are delivered from their beginning");
         }
-        let group = shipper.settings.group;
         let shared = Shared {
             source: shipper.source,
             sink: shipper.sink,
             cursors,
-            tally: Tally::new(&group),
+            tally: Tally::new(&shipper.settings.group),
             clock: shipper.clock,
             places,
             pace: Pace::new(),
-            bound: shipper.bound,
+            bound: shipper.settings.queue_bytes,
         };
         Fleet {
             board: shipper.board,
-            group,
+            settings: shipper.settings,
             instance_id: shipper.instance_id,
+            node_name: shipper.node_name,
             shared: Arc::new(shared),
             known: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -267,8 +272,9 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
         service: &str,
         presence: Presence,
     ) -> (Task<S, K>, watch::Sender<Presence>) {
-        let stream = format!("{}/{service}", self.instance_id);
-        let destination = Destination { group: self.group.clone(), stream };
+        let parts = StreamParts { instance_id: &self.instance_id, node: &self.node_name, service };
+        let stream = self.settings.stream.of(&parts);
+        let destination = Destination { group: self.settings.group.clone(), stream };
         let outlet = Outlet { source: container_id.to_owned(), destination };
         let (sender, presence) = watch::channel(presence);
         (Task { shared: Arc::clone(&self.shared), outlet, presence, stop: self.stop.clone() }, sender)

@@ -10,7 +10,9 @@ use crate::logs::body::{Builder, PUT_LOG_EVENTS};
 use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
 use crate::logs::json_file::{Parser, second_beginning, torn_text};
 use crate::logs::sink::Destination;
+use crate::logs::refine::Refined;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -31,6 +33,8 @@ pub(super) struct JsonFeed {
     assembler: Assembler<Place>,
     read: Place,
     delivered: Place,
+    /// Where the rules stood at places that were read and not delivered, and at the delivered one.
+    noted: VecDeque<(Place, Refined)>,
     /// The time of the last line, for what has none. Before the first one, when the file was written last.
     latest_ms: Option<i64>,
     buffer: Vec<u8>,
@@ -45,13 +49,14 @@ enum Step {
 }
 
 impl JsonFeed {
-    pub(super) fn new(source: Source, max_event: usize, begun: Option<Arc<Notify>>) -> JsonFeed {
+    pub(super) fn new(source: Source, assembler: Assembler<Place>, begun: Option<Arc<Notify>>) -> JsonFeed {
         let first = Place { file: 0, offset: 0 };
         JsonFeed {
             source,
             begun,
             parser: Parser::default(),
-            assembler: Assembler::new(max_event),
+            noted: assembler.noted().map(|noted| (first, noted)).into_iter().collect(),
+            assembler,
             read: first,
             delivered: first,
             latest_ms: None,
@@ -85,7 +90,7 @@ impl JsonFeed {
             );
             self.read.offset = 0;
             self.delivered = self.delivered.min(self.read);
-            self.assembler.forget();
+            self.assembler.go_back(None);
         }
         Ok(())
     }
@@ -179,7 +184,8 @@ impl JsonFeed {
             }
             let torn = second_beginning(rest).unwrap_or(rest.len());
             let text = torn_text(&rest[..torn]);
-            if self.assembler.text(self.time_of_torn(), text.as_bytes(), into) == Taken::Full {
+            let (time, begins) = (self.time_of_torn(), self.read);
+            if self.assembler.text(time, text.as_bytes(), begins, into) == Taken::Full {
                 return Taken::Full;
             }
             self.read.offset += torn as u64;
@@ -194,7 +200,7 @@ impl JsonFeed {
     fn take_torn(&mut self, bytes: usize, into: &mut Builder) -> Taken {
         let buffer = std::mem::take(&mut self.buffer);
         let text = torn_text(&buffer[..bytes]);
-        let taken = self.assembler.text(self.time_of_torn(), text.as_bytes(), into);
+        let taken = self.assembler.text(self.time_of_torn(), text.as_bytes(), self.read, into);
         self.buffer = buffer;
         if taken == Taken::Yes {
             self.read.offset += bytes as u64;
@@ -296,7 +302,8 @@ impl Feed for JsonFeed {
         Ok(Ahead { unread, owed, kept, ended })
     }
 
-    fn fill(&mut self, into: &mut Builder, close: bool) -> Result<Filled, FeedError> {
+    fn fill(&mut self, into: &mut Builder, close: bool, now_ms: i64) -> Result<Filled, FeedError> {
+        self.assembler.it_is(now_ms);
         if !self.source.folder.files().contains_key(&self.read.file) {
             self.next_file();
         }
@@ -309,23 +316,29 @@ impl Feed for JsonFeed {
         };
         // Between two fills nothing is held.
         self.buffer = Vec::new();
-        Ok(Filled { behind: self.assembler.owed_from(self.read), more })
+        let behind = self.assembler.owed_from(self.read);
+        self.noted.extend(self.assembler.noted().map(|noted| (behind, noted)));
+        Ok(Filled { behind, more, left_out: self.assembler.take_left_out() })
     }
 
     fn delivered(&mut self, upto: Place) {
         self.delivered = upto;
+        while self.noted.get(1).is_some_and(|(place, _)| *place <= upto) {
+            self.noted.pop_front();
+        }
         self.drop_what_is_delivered();
     }
 
     fn go_back(&mut self) {
         self.read = self.delivered;
-        self.assembler.forget();
+        self.noted.truncate(1);
+        self.assembler.go_back(self.noted.front().map(|(_, noted)| noted));
     }
 
     fn give_up_oldest(&mut self) -> Result<Option<GivenUp>, FeedError> {
         let Some(file) = self.oldest_kept() else { return Ok(None) };
         self.read = self.delivered.max(Place { file, offset: 0 });
-        self.assembler.forget();
+        self.assembler.go_back(self.noted.front().map(|(_, noted)| noted));
         let events = self.count_events()?;
         self.next_file();
         self.delivered = self.read;

@@ -40,6 +40,8 @@ pub struct Source {
     pub container_id: String,
     /// Whose it was.
     pub service: String,
+    /// Digest of its image.
+    pub digest: Option<String>,
     /// Where the engine writes, or wrote.
     pub path: PathBuf,
     /// Its files.
@@ -49,6 +51,7 @@ pub struct Source {
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     service: String,
+    digest: Option<String>,
     path: PathBuf,
 }
 
@@ -62,9 +65,9 @@ impl Keep {
     pub fn find(&self, container_id: &str) -> Option<Source> {
         let folder = self.folder.join(container_id);
         let about = std::fs::read(folder.join(ABOUT)).ok()?;
-        let About { service, path } = serde_json::from_slice(&about).ok()?;
+        let About { service, digest, path } = serde_json::from_slice(&about).ok()?;
         let folder = Folder::open(&folder).ok()?;
-        Some(Source { container_id: container_id.to_owned(), service, path, folder })
+        Some(Source { container_id: container_id.to_owned(), service, digest, path, folder })
     }
 
     /// The logs that are kept, but for those of `known` containers.
@@ -86,7 +89,8 @@ impl Keep {
             return Ok(source);
         }
         let folder = self.make(container_id, &log.path)?;
-        let about = About { service: log.service.clone(), path: log.path.clone() };
+        let LogFile { path: written, service, digest } = log.clone();
+        let about = About { service, digest, path: written };
         let path = folder.join(ABOUT);
         let text = serde_json::to_vec(&about).map_err(io::Error::other);
         text.and_then(|text| node::files::replace(&path, &text, ABOUT_MODE)).map_err(|source| FeedError {
@@ -97,8 +101,9 @@ impl Keep {
         let folder = Folder::open(&folder)?;
         Ok(Source {
             container_id: container_id.to_owned(),
-            service: log.service.clone(),
-            path: log.path.clone(),
+            service: about.service,
+            digest: about.digest,
+            path: about.path,
             folder,
         })
     }

@@ -11,14 +11,17 @@ mod keep;
 mod watch;
 
 use super::docker::Docker;
+use crate::logs::assemble::Assembler;
 use crate::logs::feed::Feed;
+use crate::logs::refine::Refine;
 use crate::logs::source::{Left, LogSource, SourceError, SourceLine};
 use futures_util::Stream;
 use jiff::Timestamp;
 use json_feed::JsonFeed;
 pub use keep::{Keep, Source};
+use node::config::settings::{Field, Shaping};
 use node::fault::one_line;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -31,27 +34,49 @@ pub struct ContainerLogs {
     docker: Docker,
     keep: Arc<Keep>,
     watch: Arc<Watch>,
+    rules: Arc<Rules>,
+}
+
+/// What of node.toml says how logs are read.
+#[derive(Debug, Clone)]
+pub struct Rules {
     /// Largest message of one event, in bytes.
-    max_event: usize,
+    pub max_event: usize,
+    /// What of each service is shipped.
+    pub services: BTreeMap<String, Shaping>,
+    /// Of this node.
+    pub instance_id: String,
 }
 
 impl ContainerLogs {
     /// Files are kept in `keep`; within a runtime. From now on the engine removes no container before its log is kept.
-    pub fn new(docker: Docker, keep: Keep, max_event: usize) -> ContainerLogs {
+    pub fn new(docker: Docker, keep: Keep, rules: Rules) -> ContainerLogs {
         let keep = Arc::new(keep);
         docker.keep_logs(Arc::clone(&keep));
-        ContainerLogs { docker, keep, watch: Arc::new(Watch::new()), max_event }
+        ContainerLogs { docker, keep, watch: Arc::new(Watch::new()), rules: Arc::new(rules) }
     }
 
     fn feed(&self, source: Source) -> Box<dyn Feed> {
         let begun = source.path.parent().and_then(|folder| self.watch.folder(folder));
-        container_feed(source, self.max_event, begun)
+        container_feed(source, &self.rules, begun)
     }
 }
 
-/// The log of a container, in events of at most `max_event` bytes of text. `begun` rings when it may have a new file.
-pub fn container_feed(source: Source, max_event: usize, begun: Option<Arc<Notify>>) -> Box<dyn Feed> {
-    Box::new(JsonFeed::new(source, max_event, begun))
+/// The log of a container. `begun` rings when it may have a new file.
+pub fn container_feed(source: Source, rules: &Rules, begun: Option<Arc<Notify>>) -> Box<dyn Feed> {
+    let known = |field| match field {
+        Field::Service => Some(source.service.as_str()),
+        Field::ImageDigest => source.digest.as_deref(),
+        Field::InstanceId => Some(rules.instance_id.as_str()),
+    };
+    let shaping = rules.services.get(&source.service).cloned().unwrap_or_default();
+    let refine = Refine::new(&shaping, rules.max_event, known).unwrap_or_else(|error| {
+        // They were compiled when node.toml was checked. What cannot be judged is shipped.
+        tracing::error!(service = source.service, reason = one_line(&error), "a log is shipped as it is");
+        None
+    });
+    let assembler = Assembler::new(rules.max_event, refine);
+    Box::new(JsonFeed::new(source, assembler, begun))
 }
 
 impl LogSource for ContainerLogs {
@@ -99,4 +124,6 @@ pub struct LogFile {
     pub path: PathBuf,
     /// Label of the container.
     pub service: String,
+    /// The same, of its image.
+    pub digest: Option<String>,
 }
