@@ -101,7 +101,12 @@ impl<P: Copy + Ord> Assembler<P> {
             return Taken::Full;
         }
         let which = usize::from(entry.stderr);
-        if self.refine.is_none() && self.open[which].is_none() && entry.ends && entry.valid && entry.decoded <= self.max_event {
+        if self.refine.is_none()
+            && self.open[which].is_none()
+            && entry.ends
+            && entry.valid
+            && entry.decoded <= self.max_event
+        {
             return push_whole(entry, into);
         }
         self.joined(entry, which, begins, into)

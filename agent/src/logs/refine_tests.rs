@@ -56,8 +56,11 @@ fn without_rules_nothing_is_refined() {
 
 #[test]
 fn what_is_excluded_is_left_out_and_a_traceback_is_one_event() {
-    let rules =
-        Shaping { exclude: vec!["GET /health".to_owned()], multiline: Some(Multiline::Java), ..Shaping::default() };
+    let rules = Shaping {
+        exclude: vec!["GET /health".to_owned()],
+        multiline: Some(Multiline::Java),
+        ..Shaping::default()
+    };
     let messages = [
         out("GET /health 200"),
         out("java.lang.Error: x"),
@@ -84,10 +87,7 @@ fn events_are_owed_from_the_first_line_that_waits() {
 
 #[test]
 fn what_was_not_delivered_is_judged_again_as_it_was() {
-    let rules = Shaping {
-        sample: vec![Sample { pattern: "x".to_owned(), one_in: 3 }],
-        ..Shaping::default()
-    };
+    let rules = Shaping { sample: vec![Sample { pattern: "x".to_owned(), one_in: 3 }], ..Shaping::default() };
     let mut refine = refine(&rules);
     let noted = refine.noted();
     let judged = |refine: &mut Refine<usize>| {

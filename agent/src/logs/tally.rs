@@ -227,7 +227,8 @@ impl Tally {
 
 /// Lines are missing at the destination because node.toml says so; whoever looks for them there should know.
 fn left_out(counted: &Counted, now: Timestamp) -> Option<Problem> {
-    let fresh = || counted.streams.values().filter_map(|stream| stream.left_out).filter(|it| it.is_fresh(now));
+    let fresh =
+        || counted.streams.values().filter_map(|stream| stream.left_out).filter(|it| it.is_fresh(now));
     let since = fresh().map(|left_out| left_out.since).min()?;
     let events: u64 = fresh().map(|left_out| left_out.events).sum();
     Some(Problem {

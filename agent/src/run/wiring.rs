@@ -161,7 +161,14 @@ fn shipping(agent: &mut Agent, facts: &Facts, settings: &Settings, sink: CloudWa
     let state = agent.start.paths.state();
     let rules = Rules {
         max_event: logs.max_event_bytes,
-        services: settings.services.iter().map(|(name, service)| (name.clone(), service.logs.clone())).collect(),
+        services: settings
+            .services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.logs.clone()))
+            .collect(),
+        files: logs.files.clone(),
+        journal: logs.journal.clone(),
+        kernel: logs.kernel,
         instance_id: facts.instance_id.clone(),
     };
     let shipper = logs::Shipper {

@@ -7,6 +7,7 @@ use crate::logs::feed::Feed;
 use crate::logs::sink::PutError;
 use crate::logs::source::{Left, LogSource, SourceError, SourceLine};
 use futures_util::stream::{self, Stream};
+use node::config::settings::Units;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -75,8 +76,10 @@ impl LogSource for Files {
     async fn left(&self, known: BTreeSet<String>) -> Vec<Left> {
         let left = self.keep().all_but(&known).into_iter();
         left.map(|source| Left {
-            container_id: source.container_id.clone(),
-            service: source.service.clone(),
+            source: source.container_id.clone(),
+            name: source.service.clone(),
+            stream: None,
+            of_container: true,
             feed: container_feed(source, &rules(), None),
         })
         .collect()
@@ -84,7 +87,14 @@ impl LogSource for Files {
 }
 
 fn rules() -> Rules {
-    Rules { max_event: 1000, services: BTreeMap::new(), instance_id: "i-0123".to_owned() }
+    Rules {
+        max_event: 1000,
+        services: BTreeMap::new(),
+        files: Vec::new(),
+        journal: Units::These(Vec::new()),
+        kernel: false,
+        instance_id: "i-0123".to_owned(),
+    }
 }
 
 /// A run of the agent's shipper.

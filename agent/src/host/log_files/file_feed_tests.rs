@@ -2,6 +2,8 @@
 
 use super::super::{Keep, LogFile};
 use super::*;
+use crate::logs::body::PUT_LOG_EVENTS;
+use crate::logs::sink::Destination;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::fs::{self, OpenOptions};
@@ -52,10 +54,15 @@ impl Scene {
     }
 
     /// A feed as a new run of the agent makes it.
-    fn feed(&self, delivered: Option<Place>) -> JsonFeed {
+    fn feed(&self, delivered: Option<Place>) -> FileFeed {
         let keep = Keep::new(&self.root.path().join("state"));
         let log = LogFile { path: self.log(), service: "api".to_owned(), digest: None };
-        let mut feed = JsonFeed::new(keep.begin("c0ffee", &log).unwrap(), Assembler::new(1000, None), None);
+        let mut feed = FileFeed::new(
+            keep.begin("c0ffee", &log).unwrap(),
+            Format::Json(Parser::default()),
+            Assembler::new(1000, None),
+            None,
+        );
         feed.begin(delivered);
         feed
     }
@@ -72,7 +79,7 @@ fn builder() -> Builder {
 }
 
 /// Reads what there is, and delivers it.
-fn read(feed: &mut JsonFeed, close: bool) -> Vec<String> {
+fn read(feed: &mut FileFeed, close: bool) -> Vec<String> {
     let mut texts = Vec::new();
     loop {
         feed.look().unwrap();
