@@ -20,6 +20,7 @@
 
 mod account;
 mod labels;
+mod pattern;
 mod rate;
 mod repeat;
 #[cfg(test)]
@@ -29,15 +30,13 @@ use account::{Account, billed};
 pub use account::{Amount, Day, Reason};
 pub use labels::Labels;
 use node::config::settings::{Sample, Shaping};
+pub use pattern::PatternError;
+use pattern::any_of;
+pub(super) use pattern::compile;
 use rate::Rate;
-use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::bytes::{Regex, RegexSet};
 use repeat::Repetitions;
 use serde::{Deserialize, Serialize};
-
-/// What all patterns of one list may need in memory: each was held to 64 KiB when it was checked, and a list to 32.
-const COMPILED_AT_MOST: usize = 10 << 20;
-/// What one of them may remember of its search, to be faster at the next line.
-const REMEMBERED_AT_MOST: usize = 1 << 20;
 
 /// What becomes of an event.
 #[derive(Clone, PartialEq, Eq)]
@@ -68,14 +67,6 @@ pub struct Notice {
     pub timestamp_ms: i64,
     /// Has nothing of what the application wrote.
     pub message: String,
-}
-
-/// A pattern that does not compile. Those of settings do: it was tried when they were checked.
-#[derive(Debug, thiserror::Error)]
-#[error("a pattern of `{rule}` cannot be used")]
-pub struct PatternError {
-    rule: &'static str,
-    source: Box<regex::Error>,
 }
 
 /// What outlives the process: it belongs to the position behind the last event that was judged. Kept beside a position
@@ -122,8 +113,8 @@ impl Shape {
     /// The rules of one source. Fields are added when [`Shape::with_labels`] has said what is in them.
     pub fn new(rules: &Shaping) -> Result<Shape, PatternError> {
         Ok(Shape {
-            include: set("include", &rules.include)?,
-            exclude: set("exclude", &rules.exclude)?,
+            include: any_of("include", &rules.include)?,
+            exclude: any_of("exclude", &rules.exclude)?,
             sample: rules.sample.iter().map(sampled).collect::<Result<_, _>>()?,
             repetitions: rules.repeat.map(Repetitions::new),
             rate: rules.max_rate.map(Rate::new),
@@ -246,23 +237,7 @@ impl Shape {
     }
 }
 
-fn set(rule: &'static str, patterns: &[String]) -> Result<Option<RegexSet>, PatternError> {
-    if patterns.is_empty() {
-        return Ok(None);
-    }
-    let mut builder = RegexSetBuilder::new(patterns);
-    builder.unicode(false).size_limit(COMPILED_AT_MOST).dfa_size_limit(REMEMBERED_AT_MOST);
-    builder.build().map(Some).map_err(|error| PatternError { rule, source: Box::new(error) })
-}
-
 fn sampled(sample: &Sample) -> Result<Sampled, PatternError> {
     let pattern = compile("sample", &sample.pattern)?;
     Ok(Sampled { pattern, one_in: sample.one_in.max(1), since: 0 })
-}
-
-/// A pattern of node.toml, as the check of the configuration understood it.
-pub(super) fn compile(rule: &'static str, pattern: &str) -> Result<Regex, PatternError> {
-    let mut builder = RegexBuilder::new(pattern);
-    builder.unicode(false).size_limit(COMPILED_AT_MOST).dfa_size_limit(REMEMBERED_AT_MOST);
-    builder.build().map_err(|error| PatternError { rule, source: Box::new(error) })
 }

@@ -59,7 +59,7 @@ required = false
 smoke = { prompt = "2 + 2?", expect = "4", within = "1m" }
 [services.api.logs]
 include = ["ERROR|WARN", "(?i)^traceback"]
-exclude = ['GET /health\b', "(?u:[가-힣])"]
+exclude = ['GET /health\b', "[가-힣]"]
 multiline = "python"
 sample = [{ pattern = "cache (hit|miss)", one_in = 100 }, { pattern = "", one_in = 2 }]
 repeat = 10

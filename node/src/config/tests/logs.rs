@@ -132,15 +132,15 @@ fn a_bad_pattern_is_refused_where_it_stands() {
         &[
             (
                 "include = [\"a\", \"(b\"]",
-                "6:17: \"(b\" is not a regular expression: unclosed group (character 1)",
+                "6:17: \"(b\" is not a regular expression: found open group without closing ')'",
             ),
             (
                 "exclude = [\".*\"]",
-                "6:12: \".*\" matches every line, for it matches nothing at all (hint: leave it out, or write what has to be in the line)",
+                "6:12: \".*\" is found in every line (hint: leave it out, or write what has to be in the line)",
             ),
             (
-                "multiline = { start = \"[é]\" }",
-                "6:23: \"[é]\" is not a regular expression: Unicode not allowed here (character 2) (hint: write (?u:…) around it to match characters, not bytes)",
+                "multiline = { start = \"[é\" }",
+                "6:23: \"[é\" is not a regular expression: non-empty character class has no closing bracket",
             ),
             (
                 "sample = [{ pattern = \"a\", one_in = 2 }, { pattern = \"(a{999}){999}\", one_in = 2 }]",
@@ -151,7 +151,9 @@ fn a_bad_pattern_is_refused_where_it_stands() {
     let file = "files = [{ path = \"/a\", include = [\"*\"] }]";
     assert_eq!(
         check(&logs(file)),
-        ["3:36: \"*\" is not a regular expression: repetition operator missing expression (character 1)"]
+        [
+            "3:36: \"*\" is not a regular expression: uncounted repetition operator must be applied to a sub-expression"
+        ]
     );
     let many = vec!["\"a\""; 33].join(", ");
     let wanted = "6:11: 33 patterns are more than 32 (hint: join some of them with |)";
