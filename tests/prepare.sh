@@ -19,7 +19,7 @@ have_gib=0
 [ -e /dev/loop-control ] || stop "no /dev/loop-control; the model volume is a loop device (try: modprobe loop)"
 
 # What the host lacks, by package: a C compiler for ring, libsystemd for the agent, and the test bench.
-wanted="gcc g++ pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container docker.io docker-registry skopeo \
+wanted="gcc g++ pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container systemd-journal-remote docker.io docker-registry skopeo \
 busybox-static strace xfsprogs e2fsprogs btrfs-progs dosfstools exfatprogs f2fs-tools ntfs-3g genisoimage cryptsetup-bin lvm2 \
 bcache-tools gdisk fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv"
 # The whole machine: 70 MB that nobody else needs.

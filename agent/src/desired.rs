@@ -211,6 +211,7 @@ pub fn spec_hash(service: &settings::Service, secret_versions: &BTreeMap<&str, O
         network,
         health: _,
         update,
+        logs: _,
     } = service;
     let shape = Shape {
         image: image.name(),

@@ -254,6 +254,7 @@ fn service_settings() -> node::config::settings::Service {
             before: Vec::new(),
             after: Vec::new(),
         },
+        logs: Shaping::default(),
     }
 }
 

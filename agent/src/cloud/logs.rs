@@ -16,7 +16,9 @@ use aws_sdk_cloudwatchlogs::config::timeout::TimeoutConfig;
 use aws_sdk_cloudwatchlogs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_cloudwatchlogs::types::RejectedLogEventsInfo;
 use aws_smithy_types::body::SdkBody;
+use node::config::settings::Logs;
 use node::fault::one_line;
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,6 +37,7 @@ const LONGEST_MESSAGE: usize = 300;
 pub struct CloudWatchLogs {
     client: Client,
     retention_days: Option<i32>,
+    tags: HashMap<String, String>,
     /// A group was made whose retention is not set yet.
     retention_owed: AtomicBool,
 }
@@ -53,9 +56,8 @@ enum Meaning {
 }
 
 impl CloudWatchLogs {
-    /// A client; makes no call. `retention_days` is set on a group that we make and on no other; it is one of the
-    /// values that `PutRetentionPolicy` knows.
-    pub fn new(config: &SdkConfig, retention_days: Option<i32>) -> CloudWatchLogs {
+    /// A client; makes no call. Retention and tags are set on a group that we make and on no other.
+    pub fn new(config: &SdkConfig, settings: &Logs) -> CloudWatchLogs {
         let deadlines = TimeoutConfig::builder()
             .connect_timeout(CONNECT_DEADLINE)
             .read_timeout(CALL_DEADLINE)
@@ -67,7 +69,8 @@ impl CloudWatchLogs {
             Builder::from(config).timeout_config(deadlines).retry_config(RetryConfig::disabled()).build();
         CloudWatchLogs {
             client: Client::from_conf(config),
-            retention_days,
+            retention_days: settings.retention_days,
+            tags: settings.tags.clone().into_iter().collect(),
             retention_owed: AtomicBool::new(false),
         }
     }
@@ -102,7 +105,8 @@ impl CloudWatchLogs {
             Err(Meaning::Missing) => {}
             other => return other.or_else(settled),
         }
-        let call = self.client.create_log_group().log_group_name(&destination.group);
+        let tags = Some(self.tags.clone()).filter(|tags| !tags.is_empty());
+        let call = self.client.create_log_group().log_group_name(&destination.group).set_tags(tags);
         match call.send().await.map_err(|error| meaning("CreateLogGroup", &error)) {
             Ok(_) => {
                 tracing::info!(group = %destination.group, "log group made");

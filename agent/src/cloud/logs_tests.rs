@@ -67,7 +67,8 @@ async fn client(endpoint: &str, retention_days: Option<i32>) -> CloudWatchLogs {
     let config = node::cloud::sdk_config(&imds, "eu-north-1", &environment).await;
     let config =
         config.into_builder().credentials_provider(SharedCredentialsProvider::new(credentials)).build();
-    CloudWatchLogs::new(&config, retention_days)
+    let tags = [("team".to_owned(), "x".to_owned())].into();
+    CloudWatchLogs::new(&config, &Logs { retention_days, tags, ..Logs::to_group("/aws/ec2/api-prod") })
 }
 
 fn fault(code: &str, message: &str) -> Value {
@@ -138,6 +139,7 @@ async fn a_missing_group_is_made_with_its_retention_and_the_events_are_put_again
             "PutLogEvents"
         ]
     );
+    assert_eq!(service.body(2), json!({ "logGroupName": "/aws/ec2/api-prod", "tags": { "team": "x" } }));
     assert_eq!(service.body(3), json!({ "logGroupName": "/aws/ec2/api-prod", "retentionInDays": 30 }));
 }
 

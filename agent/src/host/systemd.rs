@@ -4,6 +4,7 @@
 //! thread of ours and nobody else.
 
 pub mod journal;
+pub mod journal_feed;
 pub mod shutdown;
 
 use std::sync::OnceLock;

@@ -11,6 +11,7 @@
 use super::body::Builder;
 use super::escape;
 use super::json_file::Entry;
+use super::refine::{Refine, Refined};
 
 /// The engine writes the pieces of one message right after each other.
 const PATIENCE_MS: i64 = 1_000;
@@ -33,6 +34,25 @@ struct Open<P> {
     begins: P,
 }
 
+impl<P: Copy> Open<P> {
+    fn message(&self) -> Message<'_, P> {
+        Message {
+            timestamp_ms: self.timestamp_ms,
+            inside: &self.inside,
+            decoded: self.decoded,
+            begins: self.begins,
+        }
+    }
+}
+
+/// A whole message.
+struct Message<'m, P> {
+    timestamp_ms: i64,
+    inside: &'m [u8],
+    decoded: usize,
+    begins: P,
+}
+
 /// What an application wrote is shipped and never printed, so that no trace or failed assertion can show it.
 impl<P> std::fmt::Debug for Open<P> {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,31 +67,46 @@ pub struct Assembler<P> {
     max_event: usize,
     /// Of standard output and of standard error.
     open: [Option<Open<P>>; 2],
+    /// Rules, where there are any.
+    refine: Option<Refine<P>>,
+    /// The time of day, as it was told last.
+    now_ms: i64,
 }
 
 impl<P: Copy + Ord> Assembler<P> {
-    /// With nothing open.
-    pub fn new(max_event: usize) -> Assembler<P> {
-        Assembler { max_event, open: [None, None] }
+    /// With nothing open; with rules, whole messages go through them.
+    pub fn new(max_event: usize, refine: Option<Refine<P>>) -> Assembler<P> {
+        Assembler { max_event, open: [None, None], refine, now_ms: i64::MAX }
+    }
+
+    /// What rules about rates need to know.
+    pub fn it_is(&mut self, now_ms: i64) {
+        self.now_ms = now_ms;
     }
 
     /// Where reading has to begin again after a kill: the beginning of the oldest open message, else `read`.
     pub fn owed_from(&self, read: P) -> P {
-        self.open.iter().flatten().map(|open| open.begins).fold(read, Ord::min)
+        let owed = self.open.iter().flatten().map(|open| open.begins).fold(read, Ord::min);
+        self.refine.as_ref().map_or(owed, |refine| refine.owed_from(owed))
     }
 
     /// Whether a message waits for its end.
     pub fn is_open(&self) -> bool {
-        self.open.iter().any(Option::is_some)
+        self.open.iter().any(Option::is_some) || self.refine.as_ref().is_some_and(Refine::is_open)
     }
 
     /// Takes one line that begins at `begins`.
     pub fn entry(&mut self, entry: &Entry<'_>, begins: P, into: &mut Builder) -> Taken {
-        if self.close_older(entry, into) == Taken::Full {
+        if !self.drained(into) || self.close_older(entry, into) == Taken::Full {
             return Taken::Full;
         }
         let which = usize::from(entry.stderr);
-        if self.open[which].is_none() && entry.ends && entry.valid && entry.decoded <= self.max_event {
+        if self.refine.is_none()
+            && self.open[which].is_none()
+            && entry.ends
+            && entry.valid
+            && entry.decoded <= self.max_event
+        {
             return push_whole(entry, into);
         }
         self.joined(entry, which, begins, into)
@@ -109,25 +144,31 @@ impl<P: Copy + Ord> Assembler<P> {
             open.decoded += decoded;
             return Taken::Yes;
         }
-        let Some(open) = &self.open[which] else {
-            return self.push(entry.timestamp_ms, inside, decoded, into);
+        let Some(open) = self.open[which].take() else {
+            let message = Message { timestamp_ms: entry.timestamp_ms, inside, decoded, begins };
+            return self.push(which, &message, into);
         };
         let mut whole = Vec::with_capacity(open.inside.len() + inside.len());
         whole.extend_from_slice(&open.inside);
         whole.extend_from_slice(inside);
-        let taken = self.push(open.timestamp_ms, &whole, open.decoded + decoded, into);
-        if taken == Taken::Yes {
-            self.open[which] = None;
+        let message = Message { inside: &whole, decoded: open.decoded + decoded, ..open.message() };
+        let taken = self.push(which, &message, into);
+        if taken == Taken::Full {
+            self.open[which] = Some(open);
         }
         taken
     }
 
     /// A text that is a whole message, such as a line of a file.
-    pub fn text(&mut self, timestamp_ms: i64, line: &[u8], into: &mut Builder) -> Taken {
+    pub fn text(&mut self, timestamp_ms: i64, line: &[u8], begins: P, into: &mut Builder) -> Taken {
+        if !self.drained(into) {
+            return Taken::Full;
+        }
         let text = String::from_utf8_lossy(line);
         let mut inside = Vec::with_capacity(text.len());
         escape::push_escaped(&mut inside, &text);
-        self.push(timestamp_ms, &inside, text.len(), into)
+        let message = Message { timestamp_ms, inside: &inside, decoded: text.len(), begins };
+        self.push(0, &message, into)
     }
 
     /// Closes what is open: its log has ended, or has been silent for long enough.
@@ -142,12 +183,33 @@ impl<P: Copy + Ord> Assembler<P> {
                 return Taken::Full;
             }
         }
-        Taken::Yes
+        if let Some(refine) = &mut self.refine {
+            refine.close(self.now_ms);
+        }
+        if self.drained(into) { Taken::Yes } else { Taken::Full }
     }
 
-    /// Forgets what is open; it is read again.
-    pub fn forget(&mut self) {
+    /// Forgets what is open, which is read again; rules stand where they stood then.
+    pub fn go_back(&mut self, noted: Option<&Refined>) {
         self.open = [None, None];
+        if let Some(refine) = &mut self.refine {
+            refine.go_back(noted);
+        }
+    }
+
+    /// Where the rules stand now.
+    pub fn noted(&self) -> Option<Refined> {
+        self.refine.as_ref().map(Refine::noted)
+    }
+
+    /// Events that a limit has left out since the last call.
+    pub fn take_left_out(&mut self) -> u64 {
+        self.refine.as_mut().map_or(0, Refine::take_left_out)
+    }
+
+    /// What was judged and had no room before goes first.
+    fn drained(&mut self, into: &mut Builder) -> bool {
+        self.refine.as_mut().is_none_or(|refine| refine.drain(into))
     }
 
     fn close_older(&mut self, entry: &Entry<'_>, into: &mut Builder) -> Taken {
@@ -163,31 +225,51 @@ impl<P: Copy + Ord> Assembler<P> {
     }
 
     fn close_one(&mut self, which: usize, into: &mut Builder) -> Taken {
-        let Some(open) = &self.open[which] else { return Taken::Yes };
-        let taken = self.push(open.timestamp_ms, &open.inside, open.decoded, into);
-        if taken == Taken::Yes {
-            self.open[which] = None;
+        let Some(open) = self.open[which].take() else { return Taken::Yes };
+        let taken = self.push(which, &open.message(), into);
+        if taken == Taken::Full {
+            self.open[which] = Some(open);
         }
         taken
     }
 
-    fn push(&self, timestamp_ms: i64, inside: &[u8], decoded: usize, into: &mut Builder) -> Taken {
-        if decoded <= self.max_event {
-            return push_one(timestamp_ms, inside, decoded, into);
-        }
+    /// Hands on a whole message.
+    fn push(&mut self, which: usize, message: &Message<'_, P>, into: &mut Builder) -> Taken {
+        let Message { timestamp_ms, inside, decoded, begins } = *message;
+        let Some(refine) = &mut self.refine else {
+            return push(timestamp_ms, inside, decoded, self.max_event, into);
+        };
         let text = escape::decode(inside);
-        let pieces = cut(&text, self.max_event);
-        let room = into.room(timestamp_ms, text.len(), inside.len(), pieces.len());
-        if !room {
-            return Taken::Full;
-        }
-        for piece in pieces {
-            let mut inside = Vec::with_capacity(piece.len());
-            escape::push_escaped(&mut inside, piece);
-            into.push(timestamp_ms, &inside, piece.len());
-        }
+        refine.message(which, timestamp_ms, text.as_bytes(), begins, self.now_ms);
+        // What has no room waits there, before the next line is taken.
+        refine.drain(into);
         Taken::Yes
     }
+}
+
+/// Puts a message into a builder, in pieces where it is longer than an event may be.
+pub(super) fn push(
+    timestamp_ms: i64,
+    inside: &[u8],
+    decoded: usize,
+    max_event: usize,
+    into: &mut Builder,
+) -> Taken {
+    if decoded <= max_event {
+        return push_one(timestamp_ms, inside, decoded, into);
+    }
+    let text = escape::decode(inside);
+    let pieces = cut(&text, max_event);
+    let room = into.room(timestamp_ms, text.len(), inside.len(), pieces.len());
+    if !room {
+        return Taken::Full;
+    }
+    for piece in pieces {
+        let mut inside = Vec::with_capacity(piece.len());
+        escape::push_escaped(&mut inside, piece);
+        into.push(timestamp_ms, &inside, piece.len());
+    }
+    Taken::Yes
 }
 
 fn push_whole(entry: &Entry<'_>, into: &mut Builder) -> Taken {

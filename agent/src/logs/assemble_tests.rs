@@ -28,7 +28,7 @@ fn texts(body: &Body) -> Vec<(i64, String)> {
 /// Runs a log through an assembler, a new builder whenever one is full; the events, and the places owed after each piece.
 fn run(pieces: &[Piece]) -> (Vec<(i64, String)>, Vec<usize>) {
     let (mut events, mut owed) = (Vec::new(), Vec::new());
-    let (mut assembler, mut into) = (Assembler::new(MAX_EVENT), builder());
+    let (mut assembler, mut into) = (Assembler::new(MAX_EVENT, None), builder());
     let mut again = |into: &mut Builder| {
         let full = std::mem::replace(into, builder()).finish().expect("a full builder has events");
         events.extend(texts(&full));
@@ -114,8 +114,8 @@ fn a_prompt_does_not_hold_up_what_is_written_after_it() {
 #[test]
 fn bytes_that_are_no_text_become_the_sign_for_that() {
     let mut into = builder();
-    let mut assembler: Assembler<usize> = Assembler::new(MAX_EVENT);
-    assert_eq!(assembler.text(1, b"a\xffb", &mut into), Taken::Yes);
+    let mut assembler: Assembler<usize> = Assembler::new(MAX_EVENT, None);
+    assert_eq!(assembler.text(1, b"a\xffb", 0, &mut into), Taken::Yes);
     let entry =
         Entry { timestamp_ms: 2, stderr: false, inside: b"c\xff\\x", decoded: 0, valid: false, ends: true };
     assert_eq!(assembler.entry(&entry, 0, &mut into), Taken::Yes);
@@ -165,9 +165,9 @@ fn the_limits_of_the_service_hold_one_event_of_the_largest_size() {
     let largest = crate::logs::event::EVENT_MESSAGE_BYTES;
     let mut into =
         Builder::new(&Destination { group: "g".to_owned(), stream: "s".to_owned() }, PUT_LOG_EVENTS);
-    let mut assembler: Assembler<usize> = Assembler::new(largest);
+    let mut assembler: Assembler<usize> = Assembler::new(largest, None);
     let mut taken = 0;
-    while assembler.text(1, &vec![b'x'; largest], &mut into) == Taken::Yes {
+    while assembler.text(1, &vec![b'x'; largest], 0, &mut into) == Taken::Yes {
         taken += 1;
     }
     assert_eq!(taken, 4, "four of 256 KiB are a megabyte");

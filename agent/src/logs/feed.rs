@@ -37,6 +37,8 @@ pub struct Filled {
     pub behind: Place,
     /// The builder is full and there is more to read.
     pub more: bool,
+    /// Events that a limit of node.toml (`max_rate`, `daily`) has left out.
+    pub left_out: u64,
 }
 
 /// What will never be delivered.
@@ -85,11 +87,11 @@ pub trait Feed: Send + 'static {
     fn look(&mut self) -> Result<Ahead, FeedError>;
 
     /// Reads on, until the builder is full or everything is read. `close`: a message whose end has not come is taken as it
-    /// is.
+    /// is. `now_ms` is the time of day, in milliseconds since 1970.
     ///
     /// # Errors
     /// A file cannot be read. What is in the builder is then to be thrown away, and reading to go back.
-    fn fill(&mut self, into: &mut Builder, close: bool) -> Result<Filled, FeedError>;
+    fn fill(&mut self, into: &mut Builder, close: bool, now_ms: i64) -> Result<Filled, FeedError>;
 
     /// Everything before a place was delivered: nothing of it is needed any more.
     fn delivered(&mut self, upto: Place);

@@ -32,13 +32,17 @@ mod deliver;
 pub mod escape;
 pub mod event;
 pub mod feed;
+pub mod glob;
 pub mod json_file;
+pub mod multiline;
 pub mod pace;
 pub mod places;
 pub mod position;
 mod pump;
+pub mod refine;
 #[cfg(test)]
 mod scenarios;
+pub mod shape;
 pub mod sink;
 pub mod source;
 mod tally;
@@ -50,7 +54,7 @@ use container::{Presence, Reading};
 use cursors::Cursors;
 use deliver::Outlet;
 use feed::{Feed, Place};
-use node::config::settings;
+use node::config::settings::{self, StreamName, StreamParts};
 use node::fault::one_line;
 use node::problem::Problem;
 use pace::Pace;
@@ -75,9 +79,9 @@ pub const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// For what was read to be delivered when the agent stops. systemd gives a unit 90 s, and other tasks stop too.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often it is asked for logs that nobody reads; a container that was made and removed between two looks at the engine
-/// leaves one.
-const ASK_FOR_LEFT_EVERY: u32 = 15;
+/// How often it is asked for logs that nobody reads, in reports: a container that was made and removed between two looks at
+/// the engine leaves one, and files of the node come and go.
+const ASK_FOR_LEFT_EVERY: u32 = 5;
 
 /// What the shipper needs.
 pub struct Shipper<S, K> {
@@ -85,16 +89,16 @@ pub struct Shipper<S, K> {
     pub board: Board,
     /// Where to.
     pub settings: settings::Logs,
-    /// First part of the names of streams: `{instance_id}/{service}`.
+    /// For the names of streams.
     pub instance_id: String,
+    /// The same.
+    pub node_name: String,
     /// Where lines come from.
     pub source: S,
     /// Where events go.
     pub sink: K,
     /// The agent's state directory, for the places.
     pub state: PathBuf,
-    /// Bytes that may be kept of what the engine itself has removed.
-    pub bound: u64,
     /// The time of day, for problems and the age of the backlog.
     pub clock: Clock,
 }
@@ -173,14 +177,23 @@ pub async fn run<S: LogSource, K: LogSink>(shipper: Shipper<S, K>, shutdown: Can
     fleet.report().await;
 }
 
-/// The tasks of all containers.
+/// A source that has a task.
+struct Known {
+    /// Closed when its task has ended.
+    presence: watch::Sender<Presence>,
+    /// It is of a container, which the board shows or not.
+    of_container: bool,
+}
+
+/// The tasks of all sources.
 struct Fleet<S, K> {
     board: Board,
-    group: String,
+    settings: settings::Logs,
     instance_id: String,
+    node_name: String,
     shared: Arc<Shared<S, K>>,
-    /// By container id. Closed when its task has ended.
-    known: BTreeMap<String, watch::Sender<Presence>>,
+    /// By source.
+    known: BTreeMap<String, Known>,
     tasks: JoinSet<()>,
     /// Reports so far.
     reports: u32,
@@ -198,21 +211,21 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
         if let Some(error) = error {
             tracing::warn!(reason = one_line(&error), "logs are delivered from their beginning");
         }
-        let group = shipper.settings.group;
         let shared = Shared {
             source: shipper.source,
             sink: shipper.sink,
             cursors,
-            tally: Tally::new(&group),
+            tally: Tally::new(&shipper.settings.group),
             clock: shipper.clock,
             places,
             pace: Pace::new(),
-            bound: shipper.bound,
+            bound: shipper.settings.queue_bytes,
         };
         Fleet {
             board: shipper.board,
-            group,
+            settings: shipper.settings,
             instance_id: shipper.instance_id,
+            node_name: shipper.node_name,
             shared: Arc::new(shared),
             known: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -224,18 +237,18 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
 
     /// Takes note of the containers on the board.
     fn look(&mut self) {
-        self.known.retain(|_, presence| !presence.is_closed());
+        self.known.retain(|_, known| !known.presence.is_closed());
         let containers = self.board.containers();
         for container in &containers {
             let presence = Presence::from(&container.state);
             match self.known.get(&container.id) {
-                Some(known) => announce(known, presence),
+                Some(known) => announce(&known.presence, presence),
                 None => self.start(&container.id, &container.service, presence),
             }
         }
         let listed = |id: &str| containers.iter().any(|container| container.id == id);
-        for (_, removed) in self.known.iter().filter(|(id, _)| !listed(id)) {
-            announce(removed, Presence::Removed);
+        for (_, removed) in self.known.iter().filter(|(id, known)| known.of_container && !listed(id)) {
+            announce(&removed.presence, Presence::Removed);
         }
         // An empty board is one on which nothing was written yet: what it does not name may still exist.
         if !containers.is_empty() {
@@ -244,32 +257,35 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
     }
 
     fn start(&mut self, container_id: &str, service: &str, presence: Presence) {
-        let (task, sender) = self.task(container_id, service, presence);
+        let (task, presence) = self.task(container_id, service, &self.settings.stream, presence);
         self.tasks.spawn(task.run(None));
-        self.known.insert(container_id.to_owned(), sender);
+        self.known.insert(container_id.to_owned(), Known { presence, of_container: true });
     }
 
     /// Begins with what earlier runs left, before anybody has seen the engine.
     async fn look_for_left(&mut self) {
         let shared = Arc::clone(&self.shared);
-        for Left { container_id, service, feed } in
-            shared.source.left(self.known.keys().cloned().collect()).await
-        {
-            let (task, sender) = self.task(&container_id, &service, Presence::Alive);
+        self.known.retain(|_, known| !known.presence.is_closed());
+        for left in shared.source.left(self.known.keys().cloned().collect()).await {
+            let Left { source, name, stream, of_container, feed } = left;
+            let stream = stream.as_ref().unwrap_or(&self.settings.stream);
+            let (task, presence) = self.task(&source, &name, stream, Presence::Alive);
             self.tasks.spawn(task.run(Some(feed)));
-            self.known.insert(container_id, sender);
+            self.known.insert(source, Known { presence, of_container });
         }
     }
 
     fn task(
         &self,
-        container_id: &str,
+        source: &str,
         service: &str,
+        stream: &StreamName,
         presence: Presence,
     ) -> (Task<S, K>, watch::Sender<Presence>) {
-        let stream = format!("{}/{service}", self.instance_id);
-        let destination = Destination { group: self.group.clone(), stream };
-        let outlet = Outlet { source: container_id.to_owned(), destination };
+        let parts = StreamParts { instance_id: &self.instance_id, node: &self.node_name, service };
+        let stream = stream.of(&parts);
+        let destination = Destination { group: self.settings.group.clone(), stream };
+        let outlet = Outlet { source: source.to_owned(), destination };
         let (sender, presence) = watch::channel(presence);
         (Task { shared: Arc::clone(&self.shared), outlet, presence, stop: self.stop.clone() }, sender)
     }

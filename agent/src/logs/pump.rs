@@ -203,7 +203,8 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
         let permit = self.turn().await;
         let close = ahead.unread == 0 || self.will_not_go_on();
         let builder = Builder::new(&self.outlet.destination, PUT_LOG_EVENTS);
-        let filled = self.work(move |feed| fill(feed, builder, close)).await;
+        let now_ms = (self.shared.clock)().as_millisecond();
+        let filled = self.work(move |feed| fill(feed, builder, close, now_ms)).await;
         let (filled, body) = match filled {
             Ok(filled) => filled,
             Err(error) => {
@@ -212,6 +213,9 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
                 return self.back(flight).await;
             }
         };
+        if filled.left_out > 0 {
+            self.shared.tally.left_out(&self.outlet.source, filled.left_out, (self.shared.clock)());
+        }
         if !filled.more {
             self.since = None;
             self.caught_up = self.stop.is_cancelled();
@@ -383,7 +387,8 @@ fn fill(
     feed: &mut Box<dyn Feed>,
     mut builder: Builder,
     close: bool,
+    now_ms: i64,
 ) -> Result<(Filled, Option<Body>), FeedError> {
-    let filled = feed.fill(&mut builder, close)?;
+    let filled = feed.fill(&mut builder, close, now_ms)?;
     Ok((filled, builder.finish()))
 }

@@ -6,6 +6,7 @@ use crate::engine::EngineError;
 use bytes::Bytes;
 use futures_util::Stream;
 use jiff::Timestamp;
+use node::config::settings::StreamName;
 use node::fault::Hint;
 use std::collections::BTreeSet;
 use std::future::{Future, ready};
@@ -49,13 +50,17 @@ impl Hint for SourceError {
     }
 }
 
-/// A log of an earlier run that was not delivered to its end when the agent ended.
+/// A log that nobody reads yet, and that no container on the board is known by.
 pub struct Left {
-    /// Its container, which may be gone.
-    pub container_id: String,
-    /// Whose it was.
-    pub service: String,
-    /// What is left of it.
+    /// Its key among all sources: the id of a container, which may be gone, or one that is none.
+    pub source: String,
+    /// `{service}` in the name of its stream.
+    pub name: String,
+    /// In place of the name that streams have otherwise.
+    pub stream: Option<StreamName>,
+    /// It ends with its container.
+    pub of_container: bool,
+    /// What there is of it.
     pub feed: Box<dyn Feed>,
 }
 
@@ -71,8 +76,8 @@ pub trait LogSource: Send + Sync + 'static {
         ready(Ok(None))
     }
 
-    /// Logs that are kept on this host and are not of a container in `known`: of an earlier run, or of a container that was
-    /// removed before anybody read it.
+    /// Logs on this host whose keys are not in `known`: of an earlier run, of a container that was removed before anybody
+    /// read it, files of the node, its journal.
     fn left(&self, known: BTreeSet<String>) -> impl Future<Output = Vec<Left>> + Send {
         drop(known);
         ready(Vec::new())

@@ -4,7 +4,7 @@
 //! Nothing that an application wrote is kept here.
 
 use super::sink::{Answer, PutError};
-use crate::status::Logs;
+use crate::status::{LOGS_LEFT_OUT, Logs};
 use jiff::Timestamp;
 use node::fault::{Hint, one_line};
 use node::problem::Problem;
@@ -13,6 +13,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How long events may stay undelivered before it is a problem: a short throttling or a failover is none.
 pub(super) const UNDELIVERED_SECONDS: i64 = 60;
+
+/// For how long it is shown that a limit has left out events.
+const LEFT_OUT_SECONDS: i64 = 3_600;
 
 /// What the role of the instance must allow.
 const PERMISSIONS: &str = "allow logs:PutLogEvents, logs:CreateLogStream, logs:CreateLogGroup and \
@@ -30,9 +33,24 @@ struct Stream {
     waiting: Waiting,
     /// Bytes that are on the disk only because they are owed.
     kept: u64,
+    left_out: Option<LeftOut>,
     /// Since when, and whether the instance may do it at all.
     undelivered: Option<Trouble>,
     unreadable: Option<Trouble>,
+}
+
+/// What limits have left out of one source.
+#[derive(Debug, Clone, Copy)]
+struct LeftOut {
+    since: Timestamp,
+    latest: Timestamp,
+    events: u64,
+}
+
+impl LeftOut {
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        now.as_second() - self.latest.as_second() < LEFT_OUT_SECONDS
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -80,6 +98,17 @@ impl Tally {
     /// Events were given up.
     pub(super) fn dropped(&self, events: u64) {
         self.counted().shipped.events_dropped += events;
+    }
+
+    /// A limit of node.toml has left out events of a source. It is a problem until nothing was left out for an hour.
+    pub(super) fn left_out(&self, source: &str, events: u64, now: Timestamp) {
+        let mut counted = self.counted();
+        counted.shipped.events_dropped += events;
+        let stream = counted.streams.entry(source.to_owned()).or_default();
+        let before = stream.left_out.filter(|before| before.is_fresh(now));
+        let since = before.map_or(now, |before| before.since);
+        let all = before.map_or(0, |before| before.events) + events;
+        stream.left_out = Some(LeftOut { since, latest: now, events: all });
     }
 
     /// A source keeps so much of what its own place has lost. True when all sources together keep more than `bound` and
@@ -174,11 +203,12 @@ impl Tally {
                 counted.cursors.clone()
             }),
         ];
+        let left_out = left_out(counted, now);
         let stated = problems.into_iter().filter_map(|(code, what, trouble)| {
             let Trouble { since, reason, hint, .. } = trouble?;
             Some(Problem { code: code.to_owned(), message: format!("{what}: {reason}"), hint, since })
         });
-        stated.collect()
+        stated.chain(left_out).collect()
     }
 
     fn stream(&self, container_id: &str, change: impl FnOnce(&mut Stream)) {
@@ -193,6 +223,20 @@ impl Tally {
         // Plain counters: whatever a panic left behind is still a count.
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lines are missing at the destination because node.toml says so; whoever looks for them there should know.
+fn left_out(counted: &Counted, now: Timestamp) -> Option<Problem> {
+    let fresh =
+        || counted.streams.values().filter_map(|stream| stream.left_out).filter(|it| it.is_fresh(now));
+    let since = fresh().map(|left_out| left_out.since).min()?;
+    let events: u64 = fresh().map(|left_out| left_out.events).sum();
+    Some(Problem {
+        code: LOGS_LEFT_OUT.to_owned(),
+        message: format!("{events} log events were left out by max_rate or daily"),
+        hint: Some("raise the limit in [services.NAME.logs], or have the service write less".to_owned()),
+        since,
+    })
 }
 
 #[cfg(test)]
@@ -232,6 +276,19 @@ mod tests {
         let (_, problems) = tally.report(at(100));
         assert_eq!(problems[0].code, "logs_denied");
         assert!(problems[0].hint.as_ref().unwrap().contains("logs:PutLogEvents"));
+    }
+
+    #[test]
+    fn what_a_limit_leaves_out_is_counted_and_shown_for_an_hour() {
+        let tally = Tally::new("g");
+        tally.left_out("one", 3, at(100));
+        tally.left_out("one", 4, at(200));
+        let (logs, problems) = tally.report(at(300));
+        assert_eq!((logs.events_dropped, problems[0].code.as_str()), (7, "logs_left_out"));
+        assert_eq!((problems[0].since, &problems[0].message[..1]), (at(100), "7"));
+        assert_eq!(codes(&tally, 3_800), [""; 0]);
+        tally.left_out("one", 1, at(4_000));
+        assert_eq!(tally.report(at(4_000)).1[0].since, at(4_000), "it began anew");
     }
 
     #[test]

@@ -20,15 +20,14 @@ use crate::desired::Desired;
 use crate::health::Health;
 use crate::history;
 use crate::host::firewall::Nftables;
-use crate::host::log_files::{ContainerLogs, Keep};
-use crate::logs::event::EVENT_MESSAGE_BYTES;
+use crate::host::log_files::{ContainerLogs, Keep, Rules};
 use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
 use crate::secrets::{Refresh, Versions};
 use crate::{apply, logs, updates};
 use jiff::Timestamp;
 use node::cloud::secrets_manager::SecretsManager;
-use node::config::{Settings, settings};
+use node::config::Settings;
 use node::handoff;
 use node::identity::Facts;
 use node::secrets::Store;
@@ -39,8 +38,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Requests to ask a registry; the loop sends one per command of an operator.
 const ASKS_WAITING: usize = 16;
-/// How much is kept of logs that the engine has removed and that were not delivered yet.
-const KEPT_BYTES: u64 = 1024 * 1024 * 1024;
 /// The name of the loop, for whose end the way down with the machine waits.
 pub(super) const RECONCILE: &str = "reconcile";
 
@@ -61,7 +58,7 @@ pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &F
     models::start(agent, settings);
     services(agent, facts, desired, Arc::new(registries), store);
     if let Some(logs) = &settings.logs {
-        shipping(agent, facts, logs.clone(), CloudWatchLogs::new(&cloud, logs.retention_days));
+        shipping(agent, facts, settings, CloudWatchLogs::new(&cloud, logs));
     }
 }
 
@@ -159,16 +156,29 @@ fn services(
     agent.spawn(RECONCILE, reconcile::run(outside, inputs));
 }
 
-fn shipping(agent: &mut Agent, facts: &Facts, settings: settings::Logs, sink: CloudWatchLogs) {
+fn shipping(agent: &mut Agent, facts: &Facts, settings: &Settings, sink: CloudWatchLogs) {
+    let Some(logs) = settings.logs.clone() else { return };
     let state = agent.start.paths.state();
+    let rules = Rules {
+        max_event: logs.max_event_bytes,
+        services: settings
+            .services
+            .iter()
+            .map(|(name, service)| (name.clone(), service.logs.clone()))
+            .collect(),
+        files: logs.files.clone(),
+        journal: logs.journal.clone(),
+        kernel: logs.kernel,
+        instance_id: facts.instance_id.clone(),
+    };
     let shipper = logs::Shipper {
         board: agent.board.clone(),
-        settings,
+        settings: logs,
         instance_id: facts.instance_id.clone(),
-        source: ContainerLogs::new(agent.docker.clone(), Keep::new(&state), EVENT_MESSAGE_BYTES),
+        node_name: settings.node_name.clone(),
+        source: ContainerLogs::new(agent.docker.clone(), Keep::new(&state), rules),
         sink,
         state,
-        bound: KEPT_BYTES,
         clock: Arc::new(Timestamp::now),
     };
     agent.spawn("logs", logs::run(shipper, agent.stop.clone()));

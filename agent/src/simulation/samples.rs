@@ -62,6 +62,7 @@ pub(crate) fn settings(name: &str) -> settings::Service {
             before: Vec::new(),
             after: Vec::new(),
         },
+        logs: settings::Shaping::default(),
     }
 }
 

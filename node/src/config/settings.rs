@@ -2,6 +2,7 @@
 //! something that exists. Made only by [`super::Draft::settings`]. One file for each large section.
 
 mod image;
+mod logs;
 mod models;
 mod service;
 mod update;
@@ -9,6 +10,10 @@ mod volume;
 
 pub use super::window::{Opening, opening};
 pub use image::{ImageReference, ImageVersion, Images, Reclaim};
+pub(in crate::config) use logs::PLACEHOLDERS;
+pub use logs::{
+    EVENT_OVERHEAD_BYTES, Field, LogFile, Logs, Multiline, Sample, Shaping, StreamName, StreamParts, Units,
+};
 pub use models::{
     DEFAULT_MODEL_HOST, DEFAULT_NAMESPACE, KEPT, Model, ModelReference, ModelServer, Models, Prewarm, Smoke,
 };
@@ -68,15 +73,6 @@ pub struct Secret {
     pub require: Vec<String>,
     /// Services that use it are restarted when it changes (`on_change = "restart"`).
     pub restart_on_change: bool,
-}
-
-/// `[logs]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Logs {
-    /// Log group.
-    pub group: String,
-    /// Set on a group that we create; absent keeps for ever.
-    pub retention_days: Option<i32>,
 }
 
 /// `[registries."HOST"] auth`

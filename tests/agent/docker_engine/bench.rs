@@ -198,6 +198,7 @@ fn settings(command: &[&str]) -> Service {
             before: Vec::new(),
             after: Vec::new(),
         },
+        logs: node::config::settings::Shaping::default(),
     }
 }
 

@@ -57,6 +57,25 @@ digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde
 keep_loaded = true
 required = false
 smoke = { prompt = "2 + 2?", expect = "4", within = "1m" }
+[services.api.logs]
+include = ["ERROR|WARN", "(?i)^traceback"]
+exclude = ['GET /health\b', "[가-힣]"]
+multiline = "python"
+sample = [{ pattern = "cache (hit|miss)", one_in = 100 }, { pattern = "", one_in = 2 }]
+repeat = 10
+max_rate = "1m"
+daily = "5g"
+fields = ["service", "image_digest", "instance_id"]
+[logs]
+group = "/aws/ec2/${node.name}"
+retention_days = 30
+tags = { team = "x", "Cost Center" = "" }
+stream = "{node}/{instance_id}/{service}"
+files = ["/var/log/a.log", { path = "/srv/*/log/app-?.log", stream = "{instance_id}{service}", multiline = { start = '^\d{4}-' }, daily = "1g" }]
+journal = ["node-agent.service", "app@1.service"]
+kernel = false
+queue = "16m"
+max_event = "1m"
 "#;
 
 fn marks() -> impl Iterator<Item = Vec<u8>> {

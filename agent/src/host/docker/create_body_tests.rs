@@ -49,6 +49,7 @@ fn service() -> Service {
             before: Vec::new(),
             after: Vec::new(),
         },
+        logs: node::config::settings::Shaping::default(),
     }
 }
 

@@ -49,6 +49,8 @@ impl Docker {
 fn log_file(inspected: ContainerInspectResponse) -> Option<LogFile> {
     let driver = inspected.host_config?.log_config?.typ?;
     let path = inspected.log_path.filter(|path| !path.is_empty())?;
-    let service = inspected.config?.labels?.remove(labels::SERVICE)?;
-    (driver == JSON_FILE).then(|| LogFile { path: path.into(), service })
+    let mut labelled = inspected.config?.labels?;
+    let service = labelled.remove(labels::SERVICE)?;
+    let digest = labelled.remove(labels::DIGEST);
+    (driver == JSON_FILE).then(|| LogFile { path: path.into(), service, digest })
 }

@@ -62,11 +62,11 @@ fn files_are_kept_in_the_order_in_which_they_were_written() {
         scene.write(text);
     }
     let mut folder = scene.folder();
-    assert!(folder.find_files(&scene.log()).unwrap());
+    assert!(folder.find_files(&scene.log(), true).unwrap());
     assert_eq!(contents(&folder), ["one", "two", "three"]);
     scene.rotate(3);
     scene.write("four");
-    assert!(folder.find_files(&scene.log()).unwrap());
+    assert!(folder.find_files(&scene.log(), true).unwrap());
     assert_eq!(contents(&folder), ["one", "two", "three", "four"], "what the engine removed is still there");
     assert!(folder.is_only_ours(1) && !folder.is_only_ours(2));
 }
@@ -76,12 +76,12 @@ fn an_agent_that_starts_again_finds_the_same_numbers() {
     let scene = Scene::new();
     scene.write("one");
     let mut folder = scene.folder();
-    folder.find_files(&scene.log()).unwrap();
+    folder.find_files(&scene.log(), true).unwrap();
     drop(folder);
     scene.rotate(3);
     scene.write("two");
     let mut folder = scene.folder();
-    folder.find_files(&scene.log()).unwrap();
+    folder.find_files(&scene.log(), true).unwrap();
     assert_eq!(folder.files().keys().copied().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(contents(&folder), ["one", "two"]);
 }
@@ -91,9 +91,9 @@ fn a_log_whose_container_was_removed_is_still_kept() {
     let scene = Scene::new();
     scene.write("last words");
     let mut folder = scene.folder();
-    folder.find_files(&scene.log()).unwrap();
+    folder.find_files(&scene.log(), true).unwrap();
     fs::remove_dir_all(scene.engine.path()).unwrap();
-    assert!(!folder.find_files(&scene.log()).unwrap(), "there is no log any more");
+    assert!(!folder.find_files(&scene.log(), true).unwrap(), "there is no log any more");
     assert_eq!(contents(&folder), ["last words"]);
     assert_eq!(contents(&scene.folder()), ["last words"], "also for the next start");
 }
@@ -103,12 +103,12 @@ fn what_somebody_else_kept_meanwhile_is_adopted() {
     let scene = Scene::new();
     scene.write("one");
     let (mut reader, mut keeper) = (scene.folder(), scene.folder());
-    reader.find_files(&scene.log()).unwrap();
+    reader.find_files(&scene.log(), true).unwrap();
     scene.rotate(2);
     scene.write("two");
-    keeper.find_files(&scene.log()).unwrap();
+    keeper.find_files(&scene.log(), true).unwrap();
     fs::remove_dir_all(scene.engine.path()).unwrap();
-    reader.find_files(&scene.log()).unwrap();
+    reader.find_files(&scene.log(), true).unwrap();
     assert_eq!(contents(&reader), ["one", "two"]);
 }
 
@@ -118,7 +118,7 @@ fn a_link_that_was_not_numbered_is_made_anew() {
     scene.write("one");
     fs::hard_link(scene.log(), scene.kept.path().join("incoming-0")).unwrap();
     let mut folder = scene.folder();
-    folder.find_files(&scene.log()).unwrap();
+    folder.find_files(&scene.log(), true).unwrap();
     assert_eq!(contents(&folder), ["one"]);
     assert!(!scene.kept.path().join("incoming-0").exists());
 }
@@ -132,7 +132,7 @@ fn other_files_beside_the_log_are_not_taken() {
     }
     fs::create_dir(scene.engine.path().join("c-json.log.2")).unwrap();
     let mut folder = scene.folder();
-    folder.find_files(&scene.log()).unwrap();
+    folder.find_files(&scene.log(), true).unwrap();
     assert_eq!(contents(&folder), ["one"]);
 }
 
@@ -149,12 +149,69 @@ fn files_that_are_rotated_while_they_are_looked_for_are_all_kept_in_order() {
         });
         while !writer.is_finished() {
             // Rotated again and again: the next look finds it.
-            let _ = folder.find_files(&scene.log());
+            let _ = folder.find_files(&scene.log(), true);
         }
     });
-    folder.find_files(&scene.log()).unwrap();
+    folder.find_files(&scene.log(), true).unwrap();
     let contents = contents(&folder);
     assert!(contents.is_sorted(), "{contents:?}");
     assert_eq!(contents.len(), 200);
     println!("TRIED 200 rotations under the eyes of the reader");
+}
+
+#[test]
+fn of_a_file_of_the_node_what_was_rotated_before_the_first_look_is_not_taken() {
+    let scene = Scene::new();
+    for text in ["old", "older than us", "now"] {
+        scene.rotate(3);
+        scene.write(text);
+    }
+    let mut folder = scene.folder();
+    folder.find_files(&scene.log(), false).unwrap();
+    assert_eq!(contents(&folder), ["now"]);
+    scene.rotate(3);
+    scene.write("next");
+    folder.find_files(&scene.log(), false).unwrap();
+    assert_eq!(contents(&folder), ["now", "next"]);
+}
+
+#[test]
+fn a_copy_beside_the_log_is_not_taken() {
+    let scene = Scene::new();
+    scene.write("one");
+    let mut folder = scene.folder();
+    folder.find_files(&scene.log(), false).unwrap();
+    fs::copy(scene.log(), scene.engine.path().join("c-json.log.1")).unwrap();
+    File::options().write(true).open(scene.log()).unwrap().set_len(0).unwrap();
+    folder.find_files(&scene.log(), false).unwrap();
+    assert_eq!(folder.files().len(), 1);
+}
+
+/// On another file system than the folder in which logs are kept.
+fn elsewhere() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap()
+}
+
+#[test]
+fn a_file_to_which_no_link_can_lead_keeps_its_number_by_a_mark() {
+    let scene =
+        Scene { engine: elsewhere(), kept: tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap() };
+    scene.write("one");
+    let mut folder = scene.folder();
+    folder.find_files(&scene.log(), true).unwrap();
+    scene.rotate(2);
+    scene.write("two");
+    folder.find_files(&scene.log(), true).unwrap();
+    assert_eq!(contents(&folder), ["one", "two"]);
+    assert!(!folder.is_only_ours(1) && !folder.is_only_ours(2));
+    let mut again = scene.folder();
+    again.find_files(&scene.log(), true).unwrap();
+    assert_eq!(contents(&again), ["one", "two"]);
+    scene.rotate(2);
+    scene.write("three");
+    assert!(folder.is_only_ours(1), "held by its descriptor");
+    let mut later = scene.folder();
+    later.find_files(&scene.log(), true).unwrap();
+    assert_eq!(later.files().keys().copied().collect::<Vec<_>>(), [2, 3], "the first is gone");
+    assert_eq!(contents(&later), ["two", "three"]);
 }

@@ -1,16 +1,19 @@
 //! The folder in which logs are kept: one folder for each source, with hard links to its files.
 //!
-//! In: where the engine writes a container's log. Out: a [`Source`], found again after a restart without asking the engine.
+//! In: where the engine writes a container's log, or a file of the node. Out: a [`Source`], found again after a restart without asking the engine.
 //! `logs/ID` in the agent's state directory, or a symbolic link there to `node-agent-logs/ID` in the engine's own
 //! directory: a hard link cannot lead to another file system, nor to another mount of the same one.
 
 use super::LogFile;
 use super::folder::Folder;
 use crate::logs::feed::FeedError;
+use node::hexadecimal::hexadecimal;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -33,13 +36,15 @@ pub struct Keep {
     making: Mutex<()>,
 }
 
-/// The log of one container.
+/// The log of one container, or a file of the node.
 #[derive(Debug)]
 pub struct Source {
-    /// The container.
+    /// The container; of a file its key ([`file_key`]).
     pub container_id: String,
-    /// Whose it was.
+    /// Whose it was; of a file its path.
     pub service: String,
+    /// Digest of its image.
+    pub digest: Option<String>,
     /// Where the engine writes, or wrote.
     pub path: PathBuf,
     /// Its files.
@@ -49,6 +54,7 @@ pub struct Source {
 #[derive(Debug, Serialize, Deserialize)]
 struct About {
     service: String,
+    digest: Option<String>,
     path: PathBuf,
 }
 
@@ -62,9 +68,9 @@ impl Keep {
     pub fn find(&self, container_id: &str) -> Option<Source> {
         let folder = self.folder.join(container_id);
         let about = std::fs::read(folder.join(ABOUT)).ok()?;
-        let About { service, path } = serde_json::from_slice(&about).ok()?;
+        let About { service, digest, path } = serde_json::from_slice(&about).ok()?;
         let folder = Folder::open(&folder).ok()?;
-        Some(Source { container_id: container_id.to_owned(), service, path, folder })
+        Some(Source { container_id: container_id.to_owned(), service, digest, path, folder })
     }
 
     /// The logs that are kept, but for those of `known` containers.
@@ -86,7 +92,8 @@ impl Keep {
             return Ok(source);
         }
         let folder = self.make(container_id, &log.path)?;
-        let about = About { service: log.service.clone(), path: log.path.clone() };
+        let LogFile { path: written, service, digest } = log.clone();
+        let about = About { service, digest, path: written };
         let path = folder.join(ABOUT);
         let text = serde_json::to_vec(&about).map_err(io::Error::other);
         text.and_then(|text| node::files::replace(&path, &text, ABOUT_MODE)).map_err(|source| FeedError {
@@ -97,8 +104,9 @@ impl Keep {
         let folder = Folder::open(&folder)?;
         Ok(Source {
             container_id: container_id.to_owned(),
-            service: log.service.clone(),
-            path: log.path.clone(),
+            service: about.service,
+            digest: about.digest,
+            path: about.path,
             folder,
         })
     }
@@ -109,7 +117,23 @@ impl Keep {
     /// It cannot be kept.
     pub fn hold(&self, container_id: &str, log: &LogFile) -> Result<(), FeedError> {
         let mut source = self.begin(container_id, log)?;
-        source.folder.find_files(&log.path).map(|_| ())
+        source.folder.find_files(&log.path, true).map(|_| ())
+    }
+
+    /// Where the cursor of a source is remembered that is no file.
+    pub fn cursor(&self, key: &str) -> PathBuf {
+        // Whoever writes there says so if it is not there.
+        let _ = make_folder(&self.folder);
+        self.folder.join(format!("{}.cursor", key.replace('/', "-")))
+    }
+
+    /// Forgets files of the node that node.toml names no more.
+    pub fn forget_files(&self, is_wanted: impl Fn(&Path) -> bool) {
+        for mut source in self.all_but(&BTreeSet::new()) {
+            if source.container_id.starts_with(FILE_KEY) && !is_wanted(&source.path) {
+                source.folder.clear();
+            }
+        }
     }
 
     /// A folder to which files beside `log` can be linked.
@@ -127,6 +151,10 @@ impl Keep {
         if can_link(log, &folder) {
             return Ok(folder);
         }
+        if container_id.starts_with(FILE_KEY) {
+            // A folder of ours beside a file of somebody else is nobody's wish: it is marked instead.
+            return Ok(folder);
+        }
         // DATA-ROOT/containers/ID/ID-json.log
         let Some(engine) = log.ancestors().nth(3) else { return Ok(folder) };
         let beside = engine.join(BESIDE_THE_ENGINE).join(container_id);
@@ -138,6 +166,15 @@ impl Keep {
         std::fs::remove_dir(&folder).and_then(|()| symlink(&beside, &folder)).map_err(failed(&folder))?;
         Ok(folder)
     }
+}
+
+/// Keys of files begin with it; ids of containers are hexadecimal.
+pub(super) const FILE_KEY: &str = "file-";
+
+/// By which a file of the node is kept.
+pub(super) fn file_key(path: &Path) -> String {
+    let sum = Sha256::digest(path.as_os_str().as_bytes());
+    format!("{FILE_KEY}{}", hexadecimal(&sum[..16]))
 }
 
 fn make_folder(path: &Path) -> io::Result<()> {

@@ -1,28 +1,37 @@
 //! Logs that lie on this host's disk, kept until they were delivered.
 //!
-//! In: the engine's json-file of each container. Out: [`Feed`]s. What always holds: a file that was seen once is kept by a
+//! In: the engine's json-file of each container, files of the node, the journal. Out: [`Feed`]s. What always holds: a file that was seen once is kept by a
 //! hard link in a folder of ours, so that neither rotation nor the removal of its container takes it away before it was
 //! delivered, also while the agent is dead; nothing is copied, and nothing is written into what is the engine's.
 //! Not its job: sending, and deciding when.
 
+mod file_feed;
 mod folder;
-mod json_feed;
 mod keep;
+mod node_files;
+mod unit_feed;
 mod watch;
 
 use super::docker::Docker;
-use crate::logs::feed::Feed;
+use super::systemd::journal_feed::Wanted;
+use crate::logs::assemble::Assembler;
+use crate::logs::feed::{Feed, Place};
+use crate::logs::json_file::Parser;
+use crate::logs::refine::Refine;
 use crate::logs::source::{Left, LogSource, SourceError, SourceLine};
+use file_feed::{FileFeed, Format};
 use futures_util::Stream;
 use jiff::Timestamp;
-use json_feed::JsonFeed;
+use keep::FILE_KEY;
 pub use keep::{Keep, Source};
+use node::config::settings::{self, Field, Shaping, Units};
 use node::fault::one_line;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
+use unit_feed::UnitFeed;
 use watch::Watch;
 
 /// Logs of containers: from their files, and from the engine where these cannot be read.
@@ -31,27 +40,147 @@ pub struct ContainerLogs {
     docker: Docker,
     keep: Arc<Keep>,
     watch: Arc<Watch>,
-    /// Largest message of one event, in bytes.
-    max_event: usize,
+    rules: Arc<Rules>,
 }
+
+/// What of node.toml says how logs are read.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Largest message of one event, in bytes.
+    pub max_event: usize,
+    /// What of each service is shipped.
+    pub services: BTreeMap<String, Shaping>,
+    /// Files of the node.
+    pub files: Vec<settings::LogFile>,
+    /// Units whose journal is shipped.
+    pub journal: Units,
+    /// The kernel's words about memory that ran out are shipped.
+    pub kernel: bool,
+    /// Of this node.
+    pub instance_id: String,
+}
+
+/// Keys of what is read of the journal begin with it.
+const JOURNAL_KEY: &str = "journal-";
+/// The name of a source: all units in one stream.
+const ALL_UNITS: &str = "journal";
+/// The same: the kernel's words about memory.
+const KERNEL: &str = "kernel.oom";
 
 impl ContainerLogs {
     /// Files are kept in `keep`; within a runtime. From now on the engine removes no container before its log is kept.
-    pub fn new(docker: Docker, keep: Keep, max_event: usize) -> ContainerLogs {
+    pub fn new(docker: Docker, keep: Keep, rules: Rules) -> ContainerLogs {
         let keep = Arc::new(keep);
         docker.keep_logs(Arc::clone(&keep));
-        ContainerLogs { docker, keep, watch: Arc::new(Watch::new()), max_event }
+        keep.forget_files(|path| node_files::names(&rules.files, path));
+        ContainerLogs { docker, keep, watch: Arc::new(Watch::new()), rules: Arc::new(rules) }
     }
 
     fn feed(&self, source: Source) -> Box<dyn Feed> {
-        let begun = source.path.parent().and_then(|folder| self.watch.folder(folder));
-        container_feed(source, self.max_event, begun)
+        let begun = self.begun(&source);
+        container_feed(source, &self.rules, begun)
+    }
+
+    fn begun(&self, source: &Source) -> Option<Arc<Notify>> {
+        source.path.parent().and_then(|folder| self.watch.folder(folder))
+    }
+
+    /// Files of the node that nobody reads yet.
+    fn new_files(&self, known: &BTreeSet<String>) -> Vec<Left> {
+        let mut new = Vec::new();
+        for (path, file) in node_files::there(&self.rules.files) {
+            let key = keep::file_key(&path);
+            if known.contains(&key) {
+                continue;
+            }
+            let log = LogFile { service: path.display().to_string(), path, digest: None };
+            match self.keep.begin(&key, &log) {
+                Ok(source) => {
+                    let begun = self.begun(&source);
+                    let feed = node_file_feed(source, &file.shaping, &self.rules, begun);
+                    let stream = file.stream.clone();
+                    new.push(Left { source: key, name: log.service, stream, of_container: false, feed });
+                }
+                Err(error) => tracing::warn!(reason = one_line(&error), "a file is not shipped for now"),
+            }
+        }
+        new
+    }
+
+    /// What of the journal nobody reads yet.
+    fn new_units(&self, known: &BTreeSet<String>) -> Vec<Left> {
+        let of = |name: &str, wanted: Wanted| (name.to_owned(), wanted);
+        let unit =
+            |unit: &String| of(unit, Wanted { units: Units::These(vec![unit.clone()]), kernel: false });
+        let mut all = match &self.rules.journal {
+            Units::All => vec![of(ALL_UNITS, Wanted { units: Units::All, kernel: false })],
+            Units::These(units) => units.iter().map(unit).collect(),
+        };
+        if self.rules.kernel {
+            all.push(of(KERNEL, Wanted { units: Units::These(Vec::new()), kernel: true }));
+        }
+        let new = all.into_iter().map(|(name, wanted)| (format!("{JOURNAL_KEY}{name}"), name, wanted));
+        new.filter(|(key, _, _)| !known.contains(key))
+            .map(|(source, name, wanted)| {
+                let cursor = self.keep.cursor(&source);
+                let feed = UnitFeed::new(wanted, cursor, boot_ms(), self.rules.max_event);
+                Left { source, name, stream: None, of_container: false, feed: Box::new(feed) }
+            })
+            .collect()
+    }
+
+    /// What is kept of containers that nobody reads yet.
+    fn left_by_containers(&self, known: &BTreeSet<String>) -> Vec<Left> {
+        let sources = self.keep.all_but(known).into_iter();
+        let of_containers = sources.filter(|source| !source.container_id.starts_with(FILE_KEY));
+        let left = |source: Source| Left {
+            source: source.container_id.clone(),
+            name: source.service.clone(),
+            stream: None,
+            of_container: true,
+            feed: self.feed(source),
+        };
+        of_containers.map(left).collect()
     }
 }
 
-/// The log of a container, in events of at most `max_event` bytes of text. `begun` rings when it may have a new file.
-pub fn container_feed(source: Source, max_event: usize, begun: Option<Arc<Notify>>) -> Box<dyn Feed> {
-    Box::new(JsonFeed::new(source, max_event, begun))
+/// The log of a container. `begun` rings when it may have a new file.
+pub fn container_feed(source: Source, rules: &Rules, begun: Option<Arc<Notify>>) -> Box<dyn Feed> {
+    let shaping = rules.services.get(&source.service).cloned().unwrap_or_default();
+    let refine = refined(&source, &shaping, rules);
+    let assembler = Assembler::new(rules.max_event, refine);
+    Box::new(FileFeed::new(source, Format::Json(Parser::default()), assembler, begun))
+}
+
+/// A file of the node.
+fn node_file_feed(
+    source: Source,
+    shaping: &Shaping,
+    rules: &Rules,
+    begun: Option<Arc<Notify>>,
+) -> Box<dyn Feed> {
+    let refine = refined(&source, shaping, rules);
+    Box::new(FileFeed::new(source, Format::Lines, Assembler::new(rules.max_event, refine), begun))
+}
+
+fn refined(source: &Source, shaping: &Shaping, rules: &Rules) -> Option<Refine<Place>> {
+    let known = |field| match field {
+        Field::Service => Some(source.service.as_str()),
+        Field::ImageDigest => source.digest.as_deref(),
+        Field::InstanceId => Some(rules.instance_id.as_str()),
+    };
+    Refine::new(shaping, rules.max_event, known).unwrap_or_else(|error| {
+        // They were compiled when node.toml was checked. What cannot be judged is shipped.
+        tracing::error!(source = source.service, reason = one_line(&error), "a log is shipped as it is");
+        None
+    })
+}
+
+/// When the machine was started; what the journal has from before is another instance's, where the image was made.
+fn boot_ms() -> i64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let seconds = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<i64>().ok());
+    seconds.unwrap_or_default().saturating_mul(1000)
 }
 
 impl LogSource for ContainerLogs {
@@ -81,22 +210,24 @@ impl LogSource for ContainerLogs {
     }
 
     async fn left(&self, known: BTreeSet<String>) -> Vec<Left> {
-        let keep = Arc::clone(&self.keep);
-        let sources = spawn_blocking(move || keep.all_but(&known)).await.unwrap_or_default();
-        let left = |source: Source| Left {
-            container_id: source.container_id.clone(),
-            service: source.service.clone(),
-            feed: self.feed(source),
-        };
-        sources.into_iter().map(left).collect()
+        let all = self.clone();
+        let found = spawn_blocking(move || {
+            let mut left = all.left_by_containers(&known);
+            left.extend(all.new_files(&known));
+            left.extend(all.new_units(&known));
+            left
+        });
+        found.await.unwrap_or_default()
     }
 }
 
-/// Where the engine writes the log of a container.
+/// Where the engine writes the log of a container, or a file of the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFile {
-    /// Of the driver json-file.
+    /// Of the driver json-file, or lines.
     pub path: PathBuf,
-    /// Label of the container.
+    /// Label of the container; of a file its path.
     pub service: String,
+    /// The same, of its image.
+    pub digest: Option<String>,
 }

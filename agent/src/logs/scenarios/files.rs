@@ -2,12 +2,13 @@
 
 use super::service::{Reply, ScriptedService};
 use super::*;
-use crate::host::log_files::{Keep, LogFile, container_feed};
+use crate::host::log_files::{Keep, LogFile, Rules, container_feed};
 use crate::logs::feed::Feed;
 use crate::logs::sink::PutError;
 use crate::logs::source::{Left, LogSource, SourceError, SourceLine};
 use futures_util::stream::{self, Stream};
-use std::collections::BTreeSet;
+use node::config::settings::Units;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
@@ -68,18 +69,31 @@ impl LogSource for Files {
     }
 
     async fn open(&self, container_id: &str) -> Result<Option<Box<dyn Feed>>, SourceError> {
-        let log = LogFile { path: self.log(), service: "api".to_owned() };
-        Ok(Some(container_feed(self.keep().begin(container_id, &log).expect("kept"), 1000, None)))
+        let log = LogFile { path: self.log(), service: "api".to_owned(), digest: None };
+        Ok(Some(container_feed(self.keep().begin(container_id, &log).expect("kept"), &rules(), None)))
     }
 
     async fn left(&self, known: BTreeSet<String>) -> Vec<Left> {
         let left = self.keep().all_but(&known).into_iter();
         left.map(|source| Left {
-            container_id: source.container_id.clone(),
-            service: source.service.clone(),
-            feed: container_feed(source, 1000, None),
+            source: source.container_id.clone(),
+            name: source.service.clone(),
+            stream: None,
+            of_container: true,
+            feed: container_feed(source, &rules(), None),
         })
         .collect()
+    }
+}
+
+fn rules() -> Rules {
+    Rules {
+        max_event: 1000,
+        services: BTreeMap::new(),
+        files: Vec::new(),
+        journal: Units::These(Vec::new()),
+        kernel: false,
+        instance_id: "i-0123".to_owned(),
     }
 }
 
@@ -98,12 +112,12 @@ impl Run {
         let board = Board::new(node());
         let shipper = Shipper {
             board: board.clone(),
-            settings: settings::Logs { group: "/aws/ec2/api".to_owned(), retention_days: None },
+            settings: settings::Logs { queue_bytes: bound, ..settings::Logs::to_group("/aws/ec2/api") },
             instance_id: "i-0123".to_owned(),
+            node_name: "api".to_owned(),
             source: files.clone(),
             sink: service.clone(),
             state: files.state(),
-            bound,
             clock,
         };
         let shutdown = CancellationToken::new();

@@ -61,12 +61,12 @@ impl Stage {
         let board = Board::new(node());
         let shipper = Shipper {
             board: board.clone(),
-            settings: settings::Logs { group: "/aws/ec2/api".to_owned(), retention_days: None },
+            settings: settings::Logs::to_group("/aws/ec2/api"),
             instance_id: "i-0123".to_owned(),
+            node_name: "api".to_owned(),
             source: engine.clone(),
             sink: service.clone(),
             state: state.to_owned(),
-            bound: u64::MAX,
             clock: Arc::clone(&clock),
         };
         let shutdown = CancellationToken::new();

@@ -1,6 +1,6 @@
 //! `[services.NAME]`, validated, without how it is updated.
 
-use super::{ImageReference, Update};
+use super::{ImageReference, Shaping, Update};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,6 +46,8 @@ pub struct Service {
     pub health: Health,
     /// `[services.NAME.update]`
     pub update: Update,
+    /// `[services.NAME.logs]`
+    pub logs: Shaping,
 }
 
 /// A value in `environment`.

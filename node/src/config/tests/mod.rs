@@ -4,6 +4,7 @@ mod contract;
 mod drop_ins;
 mod examples;
 mod interpolation;
+mod logs;
 mod mistakes;
 mod model_mistakes;
 mod models;

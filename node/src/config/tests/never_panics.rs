@@ -103,6 +103,21 @@ fn models_of_the_characters_that_their_names_and_addresses_are_made_of() {
 }
 
 #[test]
+fn patterns_and_streams_of_the_characters_that_they_are_made_of() {
+    let pattern = "[a-zé()\\[\\]{}*+?|^$\\\\.,0-9:<>=!-]{0,16}";
+    let stream = "([a-z:*/é]|\\{(instance_id|service|node|x)\\}|[{}]){0,6}";
+    let text = (pattern, pattern, stream, "(/[a-z*?.\\[]{0,4}){0,4}", "[a-z@.*]{0,10}");
+    run(
+        "patterns and streams",
+        text.prop_map(|(first, second, stream, path, unit)| {
+            format!(
+                "[logs]\ngroup = \"g\"\nstream = '{stream}'\nfiles = [{{ path = '{path}', stream = '{stream}', include = ['{first}'], multiline = {{ start = '{second}' }} }}]\njournal = ['{unit}']\n[services.a]\nimage = \"a\"\nlogs.sample = [{{ pattern = '{first}', one_in = 2 }}]"
+            )
+        }),
+    );
+}
+
+#[test]
 fn lines_of_the_examples_in_any_order() {
     let lines: Vec<String> = seeds().iter().flat_map(|text| text.lines().map(str::to_owned)).collect();
     let strategy = prop::collection::vec(prop::sample::select(lines), 0..60);
@@ -133,6 +148,8 @@ fn values_of_another_kind_in_every_place() {
         "[\"02:00-${tag:X} UTC\"]",
         "\"http://u@h:1/\"",
         "{ \"a:b\" = { digest = \"sha256:0\" } }",
+        "[{ path = \"/a*\", sample = [{}], multiline = { start = \"(\" } }, \"/a\", 5]",
+        "{ start = \"${tag:X}\" }",
     ];
     for (index, line) in contract.lines().enumerate().filter(|(_, line)| line.contains(" = ")) {
         for other in others {

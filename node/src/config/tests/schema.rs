@@ -5,7 +5,7 @@ use crate::config::schema;
 use crate::config::written::{NOT_SUPPORTED, Written};
 use serde_json::{Value, json};
 
-/// `(path, schema)` of every key; entries of maps are called `*`.
+/// `(path, schema)` of every key; entries of maps are called `*`, items of arrays `-`.
 fn keys(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     for choice in schema["anyOf"].as_array().into_iter().flatten() {
         keys(choice, path, found);
@@ -17,6 +17,9 @@ fn keys(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
     }
     if schema["additionalProperties"].is_object() {
         keys(&schema["additionalProperties"], &format!("{path}.*"), found);
+    }
+    if schema["items"].is_object() {
+        keys(&schema["items"], &format!("{path}.-"), found);
     }
 }
 
@@ -86,8 +89,21 @@ fn the_defaults_of_the_contract_are_in_it() {
         ".models.pull.*.smoke.within": "2m",
         ".metrics.listen": "127.0.0.1:9464",
     });
+    let of_logs = json!({
+        ".logs.tags": {},
+        ".logs.stream": "{instance_id}/{service}",
+        ".logs.files": [],
+        ".logs.journal": [],
+        ".logs.kernel": true,
+        ".logs.queue": "1g",
+        ".logs.max_event": "256k",
+        ".services.*.logs.include": [],
+        ".services.*.logs.exclude": [],
+        ".services.*.logs.sample": [],
+        ".services.*.logs.fields": [],
+    });
     let keys = all_keys();
-    for (path, default) in wanted.as_object().unwrap() {
+    for (path, default) in wanted.as_object().unwrap().iter().chain(of_logs.as_object().unwrap()) {
         let (_, schema) = keys.iter().find(|(key, _)| key == path).unwrap_or_else(|| panic!("no {path}"));
         assert_eq!(&schema["default"], default, "{path}");
     }
@@ -111,7 +127,7 @@ fn keys_without_effect_are_marked_and_no_others() {
         .filter(|(_, schema)| schema[NOT_SUPPORTED].is_string())
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(marked, [".logs.files", ".logs.journal", ".metrics"]);
+    assert_eq!(marked, [".metrics"]);
 }
 
 #[test]
@@ -149,6 +165,8 @@ fn what_a_person_has_to_know_of_a_section_is_read_where_it_is_written() {
         (".services.*.update.window", "in UTC"),
         (".models.pull", "has to be spelt the same"),
         (".models.pull", "none has `.kept-`"),
+        (".logs.stream", "they keep two nodes and two services apart"),
+        (".services.*.logs", "in the order `include`, `exclude`, `sample`, `repeat`, `max_rate`, `daily`"),
     ] {
         let description = key(path)["description"].as_str().unwrap();
         assert!(description.contains(words), "{path}: {description}");
@@ -162,9 +180,9 @@ fn what_a_person_has_to_know_of_a_section_is_read_where_it_is_written() {
 fn every_key_of_the_types_is_in_it() {
     // A document with every table present, so that serialising it names every key.
     let document = json!({
-        "agent": {}, "models": {"pull": {"*": {"smoke": {}}}}, "logs": {}, "metrics": {},
+        "agent": {}, "models": {"pull": {"*": {"smoke": {}}}}, "logs": {"files": [{"sample": [{}]}]}, "metrics": {},
         "volumes": {"*": {}}, "secrets": {"*": {}}, "registries": {"*": {"auth": {}}},
-        "services": {"*": {"environment": {"*": {}}}},
+        "services": {"*": {"environment": {"*": {}}, "logs": {"multiline": {}, "sample": [{}]}}},
     });
     let written = serde_json::to_value(serde_json::from_value::<Written>(document).unwrap()).unwrap();
     let known: Vec<String> = all_keys().into_iter().map(|(path, _)| path).collect();
@@ -182,6 +200,9 @@ fn members(value: &Value, path: &str, found: &mut Vec<String>) {
         let path = format!("{path}.{key}");
         found.push(path.clone());
         members(inner, &path, found);
+    }
+    for inner in value.as_array().into_iter().flatten() {
+        members(inner, &format!("{path}.-"), found);
     }
 }
 

@@ -3,9 +3,11 @@
 pub(super) mod access;
 pub(super) mod device;
 pub(super) mod image;
+pub(super) mod log;
 pub(super) mod model;
 pub(super) mod name;
 pub(super) mod path;
+pub(super) mod pattern;
 pub(super) mod port;
 pub(super) mod quantity;
 pub(super) mod server;

@@ -86,6 +86,24 @@ pub(in crate::config) fn size(text: &str) -> Result<u64, Wrong> {
     number.checked_mul(1 << shift).filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or_else(refused)
 }
 
+/// Bytes inside `range`.
+pub(in crate::config) fn size_in(text: &str, range: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    let bytes = size(text)?;
+    if range.contains(&bytes) {
+        return Ok(bytes);
+    }
+    let (least, most) = (written_size(*range.start()), written_size(*range.end()));
+    Err(Wrong::new(format!("\"{text}\" is out of range"))
+        .hint(format!("write a size from {least} to {most}")))
+}
+
+/// A size as it would be written, in the largest unit that fits.
+fn written_size(bytes: u64) -> String {
+    let units = [("t", 40), ("g", 30), ("m", 20), ("k", 10)];
+    let unit = units.into_iter().find(|(_, shift)| bytes > 0 && bytes.is_multiple_of(1 << shift));
+    unit.map_or_else(|| bytes.to_string(), |(name, shift)| format!("{}{name}", bytes >> shift))
+}
+
 /// Far above every instance type.
 const CPUS_AT_MOST: f64 = 4096.0;
 
@@ -164,6 +182,15 @@ mod tests {
             assert_eq!(size(text).is_ok(), text == "5m", "only a container needs so much: {text}");
         }
         assert_eq!((size("0"), size("1k")), (Ok(0), Ok(1024)));
+    }
+
+    #[test]
+    fn a_size_outside_its_range_is_refused_with_the_range_as_it_would_be_written() {
+        assert_eq!(size_in("16m", 16 << 20..=1 << 40), Ok(16 << 20));
+        assert_eq!(size_in("1t", 16 << 20..=1 << 40), Ok(1 << 40));
+        let wanted = Wrong::new("\"15m\" is out of range").hint("write a size from 16m to 1t");
+        assert_eq!(size_in("15m", 16 << 20..=1 << 40), Err(wanted));
+        assert_eq!([0, 1, 1025, 3 << 10, 5 << 30].map(written_size), ["0", "1", "1025", "3k", "5g"]);
     }
 
     #[test]

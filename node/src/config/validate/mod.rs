@@ -3,10 +3,12 @@
 
 mod across;
 mod health;
+mod logs;
 mod model_server;
 mod models;
 mod sections;
 mod service;
+mod shaping;
 mod update;
 mod volumes;
 
@@ -45,7 +47,7 @@ pub(super) fn settings(
     across::port_conflicts(document, findings);
     across::dependency_cycles(document, findings);
     let models = optional(written.models.as_ref(), |models| models::models(document, models, findings));
-    let logs = optional(written.logs.as_ref(), |logs| sections::logs(logs, root.key("logs"), findings));
+    let logs = optional(written.logs.as_ref(), |logs| logs::logs(logs, root.key("logs"), findings));
     let registries =
         each(&written.registries, |host, registry| sections::registry(document, host, registry, findings));
     Some(Settings {
@@ -105,6 +107,11 @@ fn command(words: &[String], place: Place<'_>, findings: &mut Findings) -> Optio
 }
 
 impl Document<'_> {
+    /// There is a `[logs]`, right or wrong.
+    fn ships_logs(self) -> bool {
+        self.root.has_or_means("logs")
+    }
+
     /// A reference to `[section.name]`, which has to be there, right or wrong.
     fn reference(self, section: &str, name: &str) -> Result<String, Wrong> {
         let place = self.root.key(section);

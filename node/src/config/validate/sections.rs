@@ -1,8 +1,8 @@
-//! The small sections: images, agent, secrets, logs, registries.
+//! The small sections: images, agent, secrets, registries.
 
 use super::{Document, list};
 use crate::config::findings::{Findings, Wrong};
-use crate::config::settings::{AgentArtifact, Images, Logs, Reclaim, RegistryAuth, Secret};
+use crate::config::settings::{AgentArtifact, Images, Reclaim, RegistryAuth, Secret};
 use crate::config::text::{image, name, quantity};
 use crate::config::tree::Place;
 use crate::config::written;
@@ -99,16 +99,6 @@ pub(super) fn secret(
         require: require?,
         restart_on_change: written.on_change == written::OnChange::Restart,
     })
-}
-
-/// `[logs]`
-pub(super) fn logs(written: &written::Logs, place: Place<'_>, findings: &mut Findings) -> Option<Logs> {
-    let group = written.group.as_deref();
-    let group = group.and_then(|group| findings.take(place.key("group").at(), name::log_group(group)));
-    let retention_days = super::optional(written.retention_days, |days| {
-        findings.take(place.key("retention_days").at(), name::retention_days(days))
-    });
-    Some(Logs { group: group?, retention_days: retention_days? })
 }
 
 /// `[registries."HOST"]`

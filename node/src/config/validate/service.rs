@@ -1,6 +1,6 @@
 //! `[services.NAME]`, each for itself.
 
-use super::{Document, each, health, list, optional, update};
+use super::{Document, each, health, list, optional, shaping, update};
 use crate::config::findings::{Findings, Wrong};
 use crate::config::settings::{EnvironmentValue, Gpus, Mount, Network, Port, Service};
 use crate::config::text::{image, name, path, port, quantity};
@@ -48,6 +48,7 @@ pub(super) fn service(
     let stop_timeout = findings.take(place.key("stop_timeout").at(), stop_timeout);
     let health = health::health(&written.health, place, ports.as_deref(), findings);
     let update = update::update(written, place, ports.as_deref(), findings);
+    let logs = shaping::of_service(&written.logs, document.ships_logs(), place.key("logs"), findings);
     named?;
     let (memory_bytes, nano_cpus) = limits?;
     Some(Service {
@@ -70,6 +71,7 @@ pub(super) fn service(
         network: network(written.network),
         health: health?,
         update: update?,
+        logs: logs?,
     })
 }
 

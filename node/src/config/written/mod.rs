@@ -6,9 +6,11 @@
 //! `x-not-supported-in` and is refused where it is written. Required keys are `Option` so that one that was refused does
 //! not take the rest of its table with it.
 
+mod logs;
 mod models;
 mod service;
 
+pub(super) use logs::{Field, LogFile, LogFileTable, Logs, Multiline, MultilineKind, Sample, ServiceLogs};
 pub(super) use models::{Model, Models, Smoke};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -46,7 +48,7 @@ pub(super) struct Written {
     /// Models that a model server (Ollama) has to have, and how they come, go and are kept ready. Without `pull` the node
     /// only shows what the server has.
     pub(super) models: Option<Models>,
-    /// Shipping of logs to CloudWatch Logs. Without it nothing is shipped.
+    /// Shipping of logs to CloudWatch Logs: those of every service, and of what is named here. Without it nothing is shipped.
     pub(super) logs: Option<Logs>,
     /// Metrics of the node.
     #[schemars(extend("x-not-supported-in" = crate::VERSION))]
@@ -192,23 +194,6 @@ pub(super) struct Secret {
     pub(super) require: Vec<String>,
     /// What a change does to the services that use it.
     pub(super) on_change: OnChange,
-}
-
-/// Shipping of logs to CloudWatch Logs.
-#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["group"]))]
-pub(super) struct Logs {
-    /// Log group, created where it is missing.
-    pub(super) group: Option<String>,
-    /// Set on a group that the agent creates; one of the numbers that CloudWatch allows. Without it logs stay for ever.
-    pub(super) retention_days: Option<i64>,
-    /// Files on the node to ship.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
-    pub(super) files: Vec<String>,
-    /// Units whose journal is shipped.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
-    pub(super) journal: Vec<String>,
 }
 
 /// Metrics of the node.

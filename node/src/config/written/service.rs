@@ -1,5 +1,6 @@
 //! `[services.NAME]` as typed.
 
+use super::ServiceLogs;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +51,10 @@ pub(in crate::config) struct Service {
     /// How new images are taken. `window`, `min_age` and `before` hold up only what the agent does by itself, not the command
     /// of a person: they may be written beside `every = "never"`, and hold up nothing then.
     pub(in crate::config) update: Update,
+    /// What is shipped of what it writes, where there is `[logs]`. Patterns are regular expressions of Rust's `regex`, found
+    /// anywhere in a line, in which `\d`, `\w`, `\s` and `\b` are about ASCII. The rules are asked in the order `include`, `exclude`, `sample`, `repeat`, `max_rate`, `daily`; what they
+    /// leave out is counted by rule.
+    pub(in crate::config) logs: ServiceLogs,
 }
 
 impl Default for Service {
@@ -74,6 +79,7 @@ impl Default for Service {
             network: Network::Node,
             health: Health::default(),
             update: Update::default(),
+            logs: ServiceLogs::default(),
         }
     }
 }

@@ -2,12 +2,17 @@
 
 use super::super::{Keep, LogFile};
 use super::*;
+use crate::logs::body::PUT_LOG_EVENTS;
+use crate::logs::sink::Destination;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use tempfile::TempDir;
+
+/// Later than every line.
+const NOW_MS: i64 = 1_796_100_000_000;
 
 const SEED: [u8; 32] = *b"the same logs in every test run.";
 
@@ -49,10 +54,15 @@ impl Scene {
     }
 
     /// A feed as a new run of the agent makes it.
-    fn feed(&self, delivered: Option<Place>) -> JsonFeed {
+    fn feed(&self, delivered: Option<Place>) -> FileFeed {
         let keep = Keep::new(&self.root.path().join("state"));
-        let log = LogFile { path: self.log(), service: "api".to_owned() };
-        let mut feed = JsonFeed::new(keep.begin("c0ffee", &log).unwrap(), 1000, None);
+        let log = LogFile { path: self.log(), service: "api".to_owned(), digest: None };
+        let mut feed = FileFeed::new(
+            keep.begin("c0ffee", &log).unwrap(),
+            Format::Json(Parser::default()),
+            Assembler::new(1000, None),
+            None,
+        );
         feed.begin(delivered);
         feed
     }
@@ -69,12 +79,12 @@ fn builder() -> Builder {
 }
 
 /// Reads what there is, and delivers it.
-fn read(feed: &mut JsonFeed, close: bool) -> Vec<String> {
+fn read(feed: &mut FileFeed, close: bool) -> Vec<String> {
     let mut texts = Vec::new();
     loop {
         feed.look().unwrap();
         let mut into = builder();
-        let filled = feed.fill(&mut into, close).unwrap();
+        let filled = feed.fill(&mut into, close, NOW_MS).unwrap();
         if let Some(body) = into.finish() {
             let request: serde_json::Value = serde_json::from_slice(&body.json()).unwrap();
             let text = |event: &serde_json::Value| event["message"].as_str().unwrap().to_owned();
@@ -171,7 +181,7 @@ fn what_was_not_delivered_is_read_again() {
     scene.line("one");
     let mut feed = scene.feed(None);
     feed.look().unwrap();
-    let filled = feed.fill(&mut builder(), false).unwrap();
+    let filled = feed.fill(&mut builder(), false, NOW_MS).unwrap();
     assert!(filled.behind.offset > 0);
     feed.go_back();
     assert_eq!(read(&mut feed, false), ["one"]);
@@ -267,7 +277,7 @@ fn whatever_happens_every_line_is_delivered_once_and_in_order() {
                 Step::Kill => feed = scene.feed(Some(feed.delivered)),
                 Step::Fail => {
                     feed.look().unwrap();
-                    feed.fill(&mut builder(), false).unwrap();
+                    feed.fill(&mut builder(), false, NOW_MS).unwrap();
                     feed.go_back();
                 }
             }

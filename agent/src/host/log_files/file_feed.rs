@@ -1,16 +1,18 @@
-//! The log of one container as a [`Feed`].
+//! The log of one container, or one file of the node, as a [`Feed`].
 //!
 //! In: its files, as [`super::folder`] keeps them. Out: events in a builder, and places. What always holds: reading never
 //! passes a line that is not written to its end, but in a file that is over; what was torn there is delivered as it is.
 
+mod bound;
+
 use super::folder::Kept;
 use super::keep::Source;
 use crate::logs::assemble::{Assembler, Taken};
-use crate::logs::body::{Builder, PUT_LOG_EVENTS};
+use crate::logs::body::Builder;
 use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
-use crate::logs::json_file::{Parser, second_beginning, torn_text};
-use crate::logs::sink::Destination;
-use std::cmp::Ordering;
+use crate::logs::json_file::{Entry, Parser, second_beginning, torn_text};
+use crate::logs::refine::Refined;
+use std::collections::VecDeque;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -22,15 +24,29 @@ const CHUNK: usize = 256 * 1024;
 /// A longer line is none of the engine's, and is delivered in pieces of this size.
 const LONGEST_LINE: usize = 1024 * 1024;
 
-/// Reads one container's log.
+/// What the lines of a log are.
 #[derive(Debug)]
-pub(super) struct JsonFeed {
+pub(super) enum Format {
+    /// The engine's, one for each message or piece of one.
+    Json(Parser),
+    /// Each a message; its time is that at which the file was written last.
+    Lines,
+}
+
+/// A writer that was told of a rotation may write to the file before for as long as this.
+const LATE_WRITES_MS: i64 = 5_000;
+
+/// Reads one log.
+#[derive(Debug)]
+pub(super) struct FileFeed {
     source: Source,
     begun: Option<Arc<Notify>>,
-    parser: Parser,
+    format: Format,
     assembler: Assembler<Place>,
     read: Place,
     delivered: Place,
+    /// Where the rules stood at places that were read and not delivered, and at the delivered one.
+    noted: VecDeque<(Place, Refined)>,
     /// The time of the last line, for what has none. Before the first one, when the file was written last.
     latest_ms: Option<i64>,
     buffer: Vec<u8>,
@@ -44,14 +60,20 @@ enum Step {
     End,
 }
 
-impl JsonFeed {
-    pub(super) fn new(source: Source, max_event: usize, begun: Option<Arc<Notify>>) -> JsonFeed {
+impl FileFeed {
+    pub(super) fn new(
+        source: Source,
+        format: Format,
+        assembler: Assembler<Place>,
+        begun: Option<Arc<Notify>>,
+    ) -> FileFeed {
         let first = Place { file: 0, offset: 0 };
-        JsonFeed {
+        FileFeed {
             source,
             begun,
-            parser: Parser::default(),
-            assembler: Assembler::new(max_event),
+            format,
+            noted: assembler.noted().map(|noted| (first, noted)).into_iter().collect(),
+            assembler,
             read: first,
             delivered: first,
             latest_ms: None,
@@ -79,13 +101,10 @@ impl JsonFeed {
         let Some(kept) = self.source.folder.files().get(&self.read.file) else { return Ok(()) };
         if self.size(kept)? < self.read.offset {
             let service = &self.source.service;
-            tracing::warn!(
-                service,
-                "a container's log was emptied by somebody; it is read from its new beginning"
-            );
+            tracing::warn!(service, "a log was emptied by somebody; it is read from its new beginning");
             self.read.offset = 0;
             self.delivered = self.delivered.min(self.read);
-            self.assembler.forget();
+            self.assembler.go_back(None);
         }
         Ok(())
     }
@@ -167,9 +186,18 @@ impl JsonFeed {
 
     /// Takes one line without its break, and moves behind it.
     fn take_line(&mut self, line: &[u8], into: &mut Builder) -> Taken {
+        if matches!(self.format, Format::Lines) {
+            let (time, begins) = (self.written_ms(), self.read);
+            let taken = self.assembler.text(time, line, begins, into);
+            if taken == Taken::Yes {
+                self.latest_ms = Some(time);
+                self.read.offset += line.len() as u64;
+            }
+            return taken;
+        }
         let mut rest = line;
         loop {
-            if let Some(entry) = self.parser.line(rest) {
+            if let Some(entry) = self.parsed(rest) {
                 let taken = self.assembler.entry(&entry, self.read, into);
                 if taken == Taken::Yes {
                     self.latest_ms = Some(entry.timestamp_ms);
@@ -179,7 +207,8 @@ impl JsonFeed {
             }
             let torn = second_beginning(rest).unwrap_or(rest.len());
             let text = torn_text(&rest[..torn]);
-            if self.assembler.text(self.time_of_torn(), text.as_bytes(), into) == Taken::Full {
+            let (time, begins) = (self.time_of_torn(), self.read);
+            if self.assembler.text(time, text.as_bytes(), begins, into) == Taken::Full {
                 return Taken::Full;
             }
             self.read.offset += torn as u64;
@@ -190,11 +219,23 @@ impl JsonFeed {
         }
     }
 
+    fn parsed<'line>(&mut self, line: &'line [u8]) -> Option<Entry<'line>> {
+        match &mut self.format {
+            Format::Json(parser) => parser.line(line),
+            Format::Lines => None,
+        }
+    }
+
     /// Takes the first `bytes` of the buffer, in which no line ends.
     fn take_torn(&mut self, bytes: usize, into: &mut Builder) -> Taken {
         let buffer = std::mem::take(&mut self.buffer);
-        let text = torn_text(&buffer[..bytes]);
-        let taken = self.assembler.text(self.time_of_torn(), text.as_bytes(), into);
+        let taken = match self.format {
+            Format::Json(_) => {
+                let text = torn_text(&buffer[..bytes]);
+                self.assembler.text(self.time_of_torn(), text.as_bytes(), self.read, into)
+            }
+            Format::Lines => self.assembler.text(self.written_ms(), &buffer[..bytes], self.read, into),
+        };
         self.buffer = buffer;
         if taken == Taken::Yes {
             self.read.offset += bytes as u64;
@@ -203,11 +244,29 @@ impl JsonFeed {
     }
 
     fn time_of_torn(&self) -> i64 {
-        let written = || {
-            let kept = self.source.folder.files().get(&self.read.file)?;
-            Some(kept.file.metadata().ok()?.mtime() * 1000)
-        };
-        self.latest_ms.or_else(written).unwrap_or_default()
+        self.latest_ms.unwrap_or_else(|| self.written_ms())
+    }
+
+    /// When the present file was written last; never before what was read before.
+    fn written_ms(&self) -> i64 {
+        let kept = self.source.folder.files().get(&self.read.file);
+        let metadata = kept.and_then(|kept| kept.file.metadata().ok());
+        let written =
+            metadata.map_or(0, |metadata| metadata.mtime() * 1000 + metadata.mtime_nsec() / 1_000_000);
+        written.max(self.latest_ms.unwrap_or_default())
+    }
+
+    /// Whether nobody writes to the present file any more, now that there is another one.
+    fn may_leave(&self, now_ms: i64) -> bool {
+        match self.format {
+            // The engine closes a file before it begins the next one.
+            Format::Json(_) => true,
+            Format::Lines => {
+                let kept = self.source.folder.files().get(&self.read.file);
+                let metadata = kept.and_then(|kept| kept.file.metadata().ok());
+                metadata.is_none_or(|metadata| metadata.mtime() * 1000 + LATE_WRITES_MS < now_ms)
+            }
+        }
     }
 
     fn failed(&self, operation: &'static str, source: io::Error) -> FeedError {
@@ -226,55 +285,9 @@ impl JsonFeed {
             }
         }
     }
-
-    /// Bytes of a file that were not delivered.
-    fn owed_of(&self, number: u64, kept: &Kept) -> u64 {
-        let before = match number.cmp(&self.delivered.file) {
-            Ordering::Less => return 0,
-            Ordering::Equal => self.delivered.offset,
-            Ordering::Greater => 0,
-        };
-        self.size(kept).unwrap_or(0).saturating_sub(before)
-    }
-
-    /// Bytes that are owed and on the disk only because we keep them.
-    fn kept_bytes(&self) -> u64 {
-        let files = self.source.folder.files().iter();
-        let owed = files.map(|(number, kept)| (*number, self.owed_of(*number, kept)));
-        owed.filter(|(number, bytes)| *bytes > 0 && self.source.folder.is_only_ours(*number))
-            .map(|(_, bytes)| bytes)
-            .sum()
-    }
-
-    /// The oldest file of which something is owed and that only we have.
-    fn oldest_kept(&self) -> Option<u64> {
-        let owed =
-            self.source.folder.files().iter().filter(|(number, kept)| self.owed_of(**number, kept) > 0);
-        let (number, _) = owed.min_by_key(|(number, _)| **number)?;
-        self.source.folder.is_only_ours(*number).then_some(*number)
-    }
-
-    /// How many events lie behind the delivered place in its file, which is read to its end for that.
-    fn count_events(&mut self) -> Result<u64, FeedError> {
-        let nowhere = Destination { group: String::new(), stream: String::new() };
-        let mut events = 0;
-        loop {
-            let mut builder = Builder::new(&nowhere, PUT_LOG_EVENTS);
-            let step = self.read_file(&mut builder)?;
-            let full = matches!(step, Step::Full) || self.assembler.close(&mut builder) == Taken::Full;
-            events += builder.len() as u64;
-            if !full {
-                return Ok(events);
-            }
-        }
-    }
-
-    fn engine_has_it(path: &Path) -> bool {
-        path.parent().is_some_and(Path::exists)
-    }
 }
 
-impl Feed for JsonFeed {
+impl Feed for FileFeed {
     fn begin(&mut self, delivered: Option<Place>) {
         if let Some(place) = delivered {
             (self.read, self.delivered) = (place, place);
@@ -287,8 +300,10 @@ impl Feed for JsonFeed {
 
     fn look(&mut self) -> Result<Ahead, FeedError> {
         // Asked first: what is found afterwards was written before.
-        let ended = !Self::engine_has_it(&self.source.path);
-        self.source.folder.find_files(&self.source.path)?;
+        let engine_has_it = self.source.path.parent().is_some_and(Path::exists);
+        let history = matches!(self.format, Format::Json(_));
+        let there = self.source.folder.find_files(&self.source.path, history)?;
+        let ended = if history { !engine_has_it } else { !there };
         self.begin_anew_where_truncated()?;
         self.drop_what_is_delivered();
         let (unread, owed) = (self.bytes_behind(self.read)?, self.bytes_behind(self.delivered)?);
@@ -296,41 +311,41 @@ impl Feed for JsonFeed {
         Ok(Ahead { unread, owed, kept, ended })
     }
 
-    fn fill(&mut self, into: &mut Builder, close: bool) -> Result<Filled, FeedError> {
+    fn fill(&mut self, into: &mut Builder, close: bool, now_ms: i64) -> Result<Filled, FeedError> {
+        self.assembler.it_is(now_ms);
         if !self.source.folder.files().contains_key(&self.read.file) {
             self.next_file();
         }
         let more = loop {
             match self.read_file(into)? {
                 Step::Full => break true,
-                Step::End if self.next_file() => {}
+                Step::End if self.may_leave(now_ms) && self.next_file() => {}
                 Step::End => break close && self.assembler.close(into) == Taken::Full,
             }
         };
         // Between two fills nothing is held.
         self.buffer = Vec::new();
-        Ok(Filled { behind: self.assembler.owed_from(self.read), more })
+        let behind = self.assembler.owed_from(self.read);
+        self.noted.extend(self.assembler.noted().map(|noted| (behind, noted)));
+        Ok(Filled { behind, more, left_out: self.assembler.take_left_out() })
     }
 
     fn delivered(&mut self, upto: Place) {
         self.delivered = upto;
+        while self.noted.get(1).is_some_and(|(place, _)| *place <= upto) {
+            self.noted.pop_front();
+        }
         self.drop_what_is_delivered();
     }
 
     fn go_back(&mut self) {
         self.read = self.delivered;
-        self.assembler.forget();
+        self.noted.truncate(1);
+        self.assembler.go_back(self.noted.front().map(|(_, noted)| noted));
     }
 
     fn give_up_oldest(&mut self) -> Result<Option<GivenUp>, FeedError> {
-        let Some(file) = self.oldest_kept() else { return Ok(None) };
-        self.read = self.delivered.max(Place { file, offset: 0 });
-        self.assembler.forget();
-        let events = self.count_events()?;
-        self.next_file();
-        self.delivered = self.read;
-        self.drop_what_is_delivered();
-        Ok(Some(GivenUp { events, behind: self.delivered }))
+        self.give_up()
     }
 
     fn finish(&mut self) {
@@ -339,5 +354,5 @@ impl Feed for JsonFeed {
 }
 
 #[cfg(test)]
-#[path = "json_feed_tests.rs"]
+#[path = "file_feed_tests.rs"]
 mod tests;
