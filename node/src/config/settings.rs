@@ -15,6 +15,8 @@ pub use models::{
 use serde::Serialize;
 pub use service::{EnvironmentValue, Gpus, Health, Mount, Network, Port, Probe, Protocol, Service};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 pub use update::{Strategy, Update, Window};
 pub use volume::{Filesystem, Owner, Volume, VolumeIdentity};
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub models: Option<Models>,
     /// `[logs]`; absent when nothing is shipped.
     pub logs: Option<Logs>,
+    /// `[metrics]`; absent when nobody is to see any.
+    pub metrics: Option<Metrics>,
     /// `[registries."HOST"]`
     pub registries: BTreeMap<String, RegistryAuth>,
 }
@@ -77,6 +81,19 @@ pub struct Logs {
     pub group: String,
     /// Set on a group that we create; absent keeps for ever.
     pub retention_days: Option<i32>,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Where Prometheus text is served.
+    pub listen: SocketAddr,
+    /// They go to CloudWatch with the logs; there is a `[logs]` then.
+    pub cloudwatch: bool,
+    /// From one look for CloudWatch to the next.
+    pub every: Duration,
+    /// Of CloudWatch.
+    pub namespace: String,
 }
 
 /// `[registries."HOST"] auth`

@@ -85,6 +85,9 @@ fn the_defaults_of_the_contract_are_in_it() {
         ".models.pull.*.keep_loaded": false,
         ".models.pull.*.smoke.within": "2m",
         ".metrics.listen": "127.0.0.1:9464",
+        ".metrics.cloudwatch": false,
+        ".metrics.every": "60s",
+        ".metrics.namespace": "NodeAgent",
     });
     let keys = all_keys();
     for (path, default) in wanted.as_object().unwrap() {
@@ -111,7 +114,7 @@ fn keys_without_effect_are_marked_and_no_others() {
         .filter(|(_, schema)| schema[NOT_SUPPORTED].is_string())
         .map(|(path, _)| path)
         .collect();
-    assert_eq!(marked, [".logs.files", ".logs.journal", ".metrics"]);
+    assert_eq!(marked, [".logs.files", ".logs.journal"]);
 }
 
 #[test]
