@@ -321,11 +321,14 @@ pub const ROLLED_BACK: &str = "update_rolled_back";
 /// Another one: units changed while containers ran, and systemd reads them at the next boot (bootstrap's code).
 pub const RELOAD_PUT_OFF: &str = "daemon_reload_put_off";
 
+/// Another one: metrics cannot be asked for. What serves serves on.
+pub const METRICS_LISTEN: &str = "metrics_listen";
+
 /// Of models: the version before serves, a part is on the CPU, or a volume was slow. The node does its job.
 pub const MODEL_HINTS: [&str; 3] = ["model_rolled_back", "model_partly_on_cpu", "model_volume_cold"];
 
 /// Whether a node with this problem is degraded. After a roll-back it does its job, only not with the newest image.
 pub fn degrades(problem: &Problem) -> bool {
     let code = problem.code.as_str();
-    code != ROLLED_BACK && code != RELOAD_PUT_OFF && !MODEL_HINTS.contains(&code)
+    ![ROLLED_BACK, RELOAD_PUT_OFF, METRICS_LISTEN].contains(&code) && !MODEL_HINTS.contains(&code)
 }

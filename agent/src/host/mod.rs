@@ -4,6 +4,7 @@
 pub mod disk;
 pub mod docker;
 pub mod firewall;
+pub mod measures;
 pub mod memory;
 pub mod model_files;
 pub mod ollama;

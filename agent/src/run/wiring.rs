@@ -6,10 +6,11 @@
 //!                                                         v           |   v
 //!                                                        updates -> candidates, asks
 //! ```
-//! The loop of the models stands beside that: [`models`].
+//! The loop of the models stands beside that: [`models`]; and what measures all of it: [`metrics`].
 
 #![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
 
+mod metrics;
 mod models;
 
 use super::Agent;
@@ -56,6 +57,8 @@ pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &F
     // Before the services can make the node ready.
     models::start(agent, settings);
     services(agent, facts, desired, Arc::new(registries), store);
+    // Nobody delivers them yet: they are dropped, and counted.
+    let _lines = metrics::start(agent, settings);
     if let Some(logs) = &settings.logs {
         shipping(agent, facts, logs.clone(), CloudWatchLogs::new(&cloud, logs.retention_days));
     }
