@@ -14,7 +14,7 @@ use crate::status::{
 use jiff::Timestamp;
 use node::problem::Problem;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_700_000_000 + seconds).unwrap()
@@ -117,13 +117,14 @@ pub(super) fn ebs(volume_id: &str, is_root: bool, count: u64) -> EbsVolume {
 }
 
 /// What the kernel says after `seconds` in which one of two processors worked.
-pub(super) fn kernel(seconds: f64) -> Kernel {
+pub(super) fn kernel(whole_seconds: u32) -> Kernel {
+    let seconds = f64::from(whole_seconds);
     let modes = ["user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal"];
     let share = |mode: &str| match mode {
         "user" | "idle" => seconds,
         _ => 0.0,
     };
-    let count = (seconds * 1000.0) as u64;
+    let count = u64::from(whole_seconds) * 1000;
     let traffic = Traffic { bytes: count, packets: count / 10, errors: 1, dropped: 2 };
     Kernel {
         memory: Some(Memory {
@@ -171,7 +172,7 @@ pub(super) fn collection(seconds: u32) -> Collection {
             secrets: Vec::new(),
             problems: vec![problem("x", "one"), problem("x", "two"), problem("y", "three")],
         },
-        kernel: Some(kernel(f64::from(seconds))),
+        kernel: Some(kernel(seconds)),
         file_systems: Some(vec![file_system("models", "/mnt/models"), file_system("/", "/")]),
         ebs: Some(vec![ebs("vol-0a", false, count), ebs("vol-0c", true, 1), ebs("vol-0d", false, 1)]),
         lines_dropped: 0,
@@ -181,7 +182,7 @@ pub(super) fn collection(seconds: u32) -> Collection {
 /// Counts how often it is asked, and hangs where it is told to.
 #[derive(Default)]
 pub(super) struct Scripted {
-    pub(super) looks: AtomicU64,
+    pub(super) looks: AtomicU32,
     pub(super) file_systems_under_way: AtomicU64,
     pub(super) most_under_way: AtomicU64,
     /// File systems do not answer while this is held.
@@ -191,7 +192,7 @@ pub(super) struct Scripted {
 impl Source for Scripted {
     fn kernel(&self, _: &[Container]) -> Kernel {
         let look = self.looks.fetch_add(1, Ordering::SeqCst) + 1;
-        kernel(look as f64)
+        kernel(look)
     }
 
     fn file_systems(&self, _: &[Volume]) -> Vec<FileSystem> {

@@ -5,6 +5,7 @@ use crate::observed::ContainerState;
 use jiff::Timestamp;
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
 const ID: &str = "0f6fcf2a1e14d3f5a2c3b4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f70819";
@@ -161,6 +162,77 @@ fn a_volume_is_told_of_where_it_is_mounted_and_no_file_system_twice() {
         assert!(it.available_bytes <= it.free_bytes && it.free_bytes <= it.size_bytes, "{it:?}");
         assert!(it.inodes_free <= it.inodes, "{it:?}");
     }
+}
+
+/// A process in groups of its own, in every hierarchy that is mounted; all of it goes with this.
+struct Grouped {
+    child: Child,
+    folders: Vec<PathBuf>,
+}
+
+impl Grouped {
+    /// It works for a moment, and then waits. `None` where no group can be made.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "starts the process that is measured, and tells the kernel its group"
+    )]
+    fn start(name: &str) -> Option<Grouped> {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let mounts = mounts.lines().filter_map(|line| {
+            let (mounted, kind) = line.split_once(" - ")?;
+            kind.starts_with("cgroup").then(|| PathBuf::from(mounted.split(' ').nth(4).unwrap()))
+        });
+        let work = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo done; read x";
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("read go; {work}")]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut grouped = Grouped { child: command.spawn().unwrap(), folders: Vec::new() };
+        for mount in mounts {
+            let folder = mount.join(name);
+            // cpuset of version 1 takes nobody before it is told its processors.
+            if std::fs::create_dir(&folder).is_ok() {
+                let _ = std::fs::write(folder.join("cgroup.procs"), grouped.child.id().to_string());
+                grouped.folders.push(folder);
+            }
+        }
+        if grouped.folders.is_empty() {
+            return None;
+        }
+        use std::io::{Read, Write};
+        grouped.child.stdin.as_mut().unwrap().write_all(b"go\n").unwrap();
+        let mut done = [0; 5];
+        grouped.child.stdout.as_mut().unwrap().read_exact(&mut done).unwrap();
+        Some(grouped)
+    }
+}
+
+impl Drop for Grouped {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for folder in &self.folders {
+            let _ = std::fs::remove_dir(folder);
+        }
+    }
+}
+
+#[test]
+fn a_real_process_in_real_control_groups_is_measured() {
+    let Some(grouped) = Grouped::start(&format!("docker-{ID}.scope")) else {
+        println!("not run: no control group can be made here");
+        return;
+    };
+    let host = Host::new(Paths::default(), Paths::default(), Arc::new(Vec::new));
+    let uses = host.kernel(&[container(Some(grouped.child.id()))]).containers;
+    let it = uses.first().unwrap_or_else(|| panic!("nothing is known of what is in {:?}", grouped.folders));
+    assert!(it.cpu_seconds.is_some_and(|seconds| seconds > 0.0 && seconds < 60.0), "{it:?}");
+    match it.memory {
+        // Version 1 counts pages from the moment on at which the process came, and may have seen none.
+        Some(memory) => assert!(memory.working_set_bytes < 1 << 30, "{it:?}"),
+        None => println!("memory is not counted here"),
+    }
+    println!("{it:?} in {} hierarchies", grouped.folders.len());
+    let foreign = Container { id: "f".repeat(64), ..container(Some(grouped.child.id())) };
+    assert_eq!(host.kernel(&[foreign]).containers, Vec::new());
 }
 
 #[test]
