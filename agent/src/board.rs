@@ -28,6 +28,8 @@ pub enum Owner {
     Models,
     /// The log shipper.
     Logs,
+    /// The endpoint of the metrics.
+    Metrics,
 }
 
 /// All that is known, before the status is derived from it.

@@ -24,6 +24,7 @@ fn settings(services: &[(&str, &[&str])]) -> Settings {
         services: services.collect(),
         logs: None,
         models: None,
+        metrics: None,
         registries: BTreeMap::new(),
     }
 }

@@ -25,6 +25,7 @@ pub mod heartbeat;
 pub mod history;
 pub mod host;
 pub mod logs;
+pub mod metrics;
 pub mod models;
 pub mod observed;
 pub mod outcome;

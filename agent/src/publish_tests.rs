@@ -13,6 +13,8 @@ fn model(name: &str, state: ModelState) -> Model {
         state,
         progress: None,
         on_gpu: None,
+        memory_bytes: None,
+        gpu_memory_bytes: None,
         required: true,
         keep_loaded: name.starts_with("kept"),
         reason: None,

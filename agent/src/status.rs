@@ -324,11 +324,14 @@ pub const RELOAD_PUT_OFF: &str = "daemon_reload_put_off";
 /// Code of the problem that limits of node.toml leave out log events, as they were told to.
 pub const LOGS_LEFT_OUT: &str = "logs_left_out";
 
+/// Another one: metrics cannot be asked for. What serves serves on.
+pub const METRICS_LISTEN: &str = "metrics_listen";
+
 /// Of models: the version before serves, a part is on the CPU, or a volume was slow. The node does its job.
 pub const MODEL_HINTS: [&str; 3] = ["model_rolled_back", "model_partly_on_cpu", "model_volume_cold"];
 
 /// Whether a node with this problem is degraded. After a roll-back it does its job, only not with the newest image.
 pub fn degrades(problem: &Problem) -> bool {
     let code = problem.code.as_str();
-    !matches!(code, ROLLED_BACK | RELOAD_PUT_OFF | LOGS_LEFT_OUT) && !MODEL_HINTS.contains(&code)
+    !matches!(code, ROLLED_BACK | RELOAD_PUT_OFF | LOGS_LEFT_OUT | METRICS_LISTEN) && !MODEL_HINTS.contains(&code)
 }

@@ -17,6 +17,7 @@ pub mod handoff;
 pub mod hexadecimal;
 pub mod identity;
 pub mod imds;
+pub mod nvme;
 pub mod paths;
 pub mod problem;
 pub mod secrets;

@@ -208,6 +208,7 @@ fn settings() -> node::config::Settings {
         services: [("api".to_owned(), service_settings())].into(),
         logs: None,
         models: Default::default(),
+        metrics: None,
         registries: Default::default(),
     }
 }

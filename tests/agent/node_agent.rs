@@ -11,6 +11,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+#[path = "node_agent/metrics.rs"]
+mod metrics;
+
 const AGENT: &str = env!("CARGO_BIN_EXE_node-agent");
 const AGENTCTL: &str = env!("CARGO_BIN_EXE_agentctl");
 /// For what takes milliseconds on an idle machine.

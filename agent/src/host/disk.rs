@@ -27,7 +27,7 @@ pub fn usage(mount: &Path) -> io::Result<Option<Usage>> {
 }
 
 /// A mount point lies on another device than its parent. (A bind mount of the same device is none of ours.)
-fn is_mount_point(path: &Path) -> io::Result<bool> {
+pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
     let Some(parent) = path.parent() else { return Ok(true) };
     match std::fs::metadata(path) {
         Ok(here) => Ok(here.dev() != std::fs::metadata(parent)?.dev()),

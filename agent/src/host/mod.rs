@@ -5,6 +5,7 @@ pub mod disk;
 pub mod docker;
 pub mod firewall;
 pub mod log_files;
+pub mod measures;
 pub mod memory;
 pub mod model_files;
 pub mod ollama;

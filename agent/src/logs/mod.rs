@@ -34,6 +34,7 @@ pub mod event;
 pub mod feed;
 pub mod glob;
 pub mod json_file;
+pub mod lines;
 pub mod multiline;
 pub mod pace;
 pub mod places;
@@ -97,6 +98,8 @@ pub struct Shipper<S, K> {
     pub source: S,
     /// Where events go.
     pub sink: K,
+    /// What is shipped beside that, from the beginning.
+    pub beside: Vec<Left>,
     /// The agent's state directory, for the places.
     pub state: PathBuf,
     /// The time of day, for problems and the age of the backlog.
@@ -150,7 +153,10 @@ impl<S, K> Shared<S, K> {
 /// have done so with the machine, and its last lines would otherwise never leave an instance that is terminated.
 pub async fn run<S: LogSource, K: LogSink>(shipper: Shipper<S, K>, shutdown: CancellationToken) {
     let mut changes = shipper.board.changes();
+    let mut shipper = shipper;
+    let beside = std::mem::take(&mut shipper.beside);
     let mut fleet = Fleet::new(shipper);
+    beside.into_iter().for_each(|left| fleet.take_up(left));
     let mut tick = tokio::time::interval(REPORT_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     fleet.look_for_left().await;
@@ -267,12 +273,16 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
         let shared = Arc::clone(&self.shared);
         self.known.retain(|_, known| !known.presence.is_closed());
         for left in shared.source.left(self.known.keys().cloned().collect()).await {
-            let Left { source, name, stream, of_container, feed } = left;
-            let stream = stream.as_ref().unwrap_or(&self.settings.stream);
-            let (task, presence) = self.task(&source, &name, stream, Presence::Alive);
-            self.tasks.spawn(task.run(Some(feed)));
-            self.known.insert(source, Known { presence, of_container });
+            self.take_up(left);
         }
+    }
+
+    fn take_up(&mut self, left: Left) {
+        let Left { source, name, stream, of_container, feed } = left;
+        let stream = stream.as_ref().unwrap_or(&self.settings.stream);
+        let (task, presence) = self.task(&source, &name, stream, Presence::Alive);
+        self.tasks.spawn(task.run(Some(feed)));
+        self.known.insert(source, Known { presence, of_container });
     }
 
     fn task(

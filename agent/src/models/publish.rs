@@ -81,6 +81,8 @@ fn absent(model: &settings::Model, record: Option<&Record>, reason: &str, now: T
         state: ModelState::Absent,
         progress: None,
         on_gpu: None,
+        memory_bytes: None,
+        gpu_memory_bytes: None,
         required: model.required,
         keep_loaded: model.keep_loaded,
         reason: Some(reason.to_owned()),

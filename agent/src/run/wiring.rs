@@ -6,10 +6,11 @@
 //!                                                         v           |   v
 //!                                                        updates -> candidates, asks
 //! ```
-//! The loop of the models stands beside that: [`models`].
+//! The loop of the models stands beside that: [`models`]; and what measures all of it: [`metrics`].
 
 #![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
 
+mod metrics;
 mod models;
 
 use super::Agent;
@@ -21,6 +22,9 @@ use crate::health::Health;
 use crate::history;
 use crate::host::firewall::Nftables;
 use crate::host::log_files::{ContainerLogs, Keep, Rules};
+use crate::logs::lines::LinesFeed;
+use crate::logs::source::Left;
+use crate::metrics::Lines;
 use crate::reconcile::{self, Outside};
 use crate::registries::Registries;
 use crate::secrets::{Refresh, Versions};
@@ -57,8 +61,9 @@ pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &F
     // Before the services can make the node ready.
     models::start(agent, settings);
     services(agent, facts, desired, Arc::new(registries), store);
+    let lines = metrics::start(agent, settings);
     if let Some(logs) = &settings.logs {
-        shipping(agent, facts, settings, CloudWatchLogs::new(&cloud, logs));
+        shipping(agent, facts, settings, (CloudWatchLogs::new(&cloud, logs), lines));
     }
 }
 
@@ -156,7 +161,12 @@ fn services(
     agent.spawn(RECONCILE, reconcile::run(outside, inputs));
 }
 
-fn shipping(agent: &mut Agent, facts: &Facts, settings: &Settings, sink: CloudWatchLogs) {
+fn shipping(
+    agent: &mut Agent,
+    facts: &Facts,
+    settings: &Settings,
+    (sink, lines): (CloudWatchLogs, Option<Lines>),
+) {
     let Some(logs) = settings.logs.clone() else { return };
     let state = agent.start.paths.state();
     let rules = Rules {
@@ -171,6 +181,7 @@ fn shipping(agent: &mut Agent, facts: &Facts, settings: &Settings, sink: CloudWa
         kernel: logs.kernel,
         instance_id: facts.instance_id.clone(),
     };
+    let beside = lines.map(|lines| of_metrics(lines, logs.max_event_bytes)).into_iter().collect();
     let shipper = logs::Shipper {
         board: agent.board.clone(),
         settings: logs,
@@ -178,8 +189,17 @@ fn shipping(agent: &mut Agent, facts: &Facts, settings: &Settings, sink: CloudWa
         node_name: settings.node_name.clone(),
         source: ContainerLogs::new(agent.docker.clone(), Keep::new(&state), rules),
         sink,
+        beside,
         state,
         clock: Arc::new(Timestamp::now),
     };
     agent.spawn("logs", logs::run(shipper, agent.stop.clone()));
+}
+
+/// Metrics for CloudWatch, in a stream of their own.
+fn of_metrics(mut lines: Lines, max_event: usize) -> Left {
+    const NAME: &str = "metrics";
+    let next = move || lines.try_recv().ok().map(|line| (line.at.as_millisecond(), line.json));
+    let feed = Box::new(LinesFeed::new(next, max_event));
+    Left { source: NAME.to_owned(), name: NAME.to_owned(), stream: None, of_container: false, feed }
 }

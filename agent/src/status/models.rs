@@ -19,6 +19,12 @@ pub struct Model {
     pub progress: Option<f64>,
     /// Whether it is wholly on the GPU; absent while it is not in memory.
     pub on_gpu: Option<bool>,
+    /// Bytes that it takes in memory, those on GPUs included; absent while it is not in memory.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Bytes of these on GPUs.
+    #[serde(default)]
+    pub gpu_memory_bytes: Option<u64>,
     /// The node is not ready without it.
     #[serde(default)]
     pub required: bool,

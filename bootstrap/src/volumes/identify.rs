@@ -1,12 +1,10 @@
 //! From what a device says about itself to the names that node.toml knows: the EBS volume id and the attach name.
 //! Pure: bytes and text in, names out.
 
+pub use node::nvme::{EBS_MODEL, INSTANCE_STORE_MODEL, volume_id};
+
 /// Size of the Identify Controller data structure (NVM Express base specification, figure "Identify Controller").
-pub const IDENTIFY_BYTES: usize = 4096;
-/// Model of an EBS controller; only its vendor area holds an attach name.
-pub const EBS_MODEL: &str = "Amazon Elastic Block Store";
-/// Model of an instance store controller: lost with the instance, never a volume of node.toml.
-pub const INSTANCE_STORE_MODEL: &str = "Amazon EC2 NVMe Instance Storage";
+pub const IDENTIFY_BYTES: usize = node::nvme::PAGE_BYTES;
 
 /// Vendor specific area: EBS writes the attach name there, padded with spaces.
 const VENDOR_AREA: std::ops::Range<usize> = 3072..3104;
@@ -52,15 +50,6 @@ pub fn normalise(name: &str) -> Option<String> {
         && letters.bytes().all(|byte| byte.is_ascii_lowercase())
         && rest.len() - letters.len() <= 2;
     valid.then(|| format!("sd{rest}"))
-}
-
-/// `vol-0123…` from an NVMe serial number, which has no dash.
-pub fn volume_id(serial: &str) -> Option<String> {
-    let digits = serial.trim().strip_prefix("vol")?;
-    let digits = digits.strip_prefix('-').unwrap_or(digits);
-    let hexadecimal = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let valid = (8..=17).contains(&digits.len()) && digits.bytes().all(hexadecimal);
-    valid.then(|| format!("vol-{digits}"))
 }
 
 /// Text padded with spaces or zeros.
@@ -117,14 +106,6 @@ mod tests {
             assert_eq!(normalise(name), None, "{name}");
         }
         assert_eq!(normalise("sda1").as_deref(), Some("sda1"));
-    }
-
-    #[test]
-    fn a_serial_becomes_a_volume_id_with_its_dash() {
-        assert_eq!(volume_id("vol0a1b2c3d4e5f60718 ").as_deref(), Some("vol-0a1b2c3d4e5f60718"));
-        assert_eq!(volume_id("vol-0a1b2c3d").as_deref(), Some("vol-0a1b2c3d"));
-        assert_eq!(volume_id("AWS22222222222222222"), None);
-        assert_eq!(volume_id("vol0a1b"), None);
     }
 
     proptest! {

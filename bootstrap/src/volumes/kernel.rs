@@ -1,30 +1,9 @@
 //! The kernel interfaces for block devices and file systems that nix has no safe wrapper for. Each call hands the kernel
 //! one structure of ours of exactly the size that its request number says.
 
-use super::identify::IDENTIFY_BYTES;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
-
-/// `struct nvme_admin_cmd`, linux/nvme_ioctl.h
-#[repr(C)]
-#[derive(Default)]
-pub(super) struct NvmeAdminCommand {
-    opcode: u8,
-    flags: u8,
-    reserved: u16,
-    namespace: u32,
-    dword_2: u32,
-    dword_3: u32,
-    metadata: u64,
-    address: u64,
-    metadata_bytes: u32,
-    data_bytes: u32,
-    dword_10: u32,
-    dwords_11_to_15: [u32; 5],
-    timeout_ms: u32,
-    result: u32,
-}
 
 /// `struct xfs_fsop_geom_v1`, up to the number of data blocks; the rest is not read.
 #[repr(C)]
@@ -56,32 +35,11 @@ pub(super) struct BlockPartitionArgument {
 
 mod request {
     // The functions that these macros make are documented by the kernel's names.
-    nix::ioctl_readwrite!(nvme_admin_command, b'N', 0x41, super::NvmeAdminCommand);
     nix::ioctl_read!(xfs_geometry, b'X', 100, super::XfsGeometry);
     nix::ioctl_read!(device_bytes, 0x12, 114, u64);
     nix::ioctl_write_ptr_bad!(partition, nix::request_code_none!(0x12, 105), super::BlockPartitionArgument);
     nix::ioctl_read!(flags, b'f', 1, nix::libc::c_long);
     nix::ioctl_write_ptr!(set_flags, b'f', 2, nix::libc::c_long);
-}
-
-/// Identify Controller: opcode 6, controller data structure.
-pub(super) fn identify_controller(device: &File) -> io::Result<Vec<u8>> {
-    const IDENTIFY: u8 = 6;
-    const CONTROLLER: u32 = 1;
-    const TIMEOUT_MS: u32 = 2000;
-    let mut data = vec![0_u8; IDENTIFY_BYTES];
-    let mut command = NvmeAdminCommand {
-        opcode: IDENTIFY,
-        address: data.as_mut_ptr() as u64,
-        data_bytes: 4096,
-        dword_10: CONTROLLER,
-        timeout_ms: TIMEOUT_MS,
-        ..NvmeAdminCommand::default()
-    };
-    // SAFETY: `command` is the structure of this request, and `data` has the 4096 bytes that it announces; both live
-    // until the call returns.
-    unsafe { request::nvme_admin_command(device.as_raw_fd(), &raw mut command) }?;
-    Ok(data)
 }
 
 /// Size of a block device in bytes (`BLKGETSIZE64`).
@@ -145,7 +103,6 @@ mod tests {
 
     #[test]
     fn the_structures_have_the_sizes_that_the_kernel_expects() {
-        assert_eq!(size_of::<NvmeAdminCommand>(), 72);
         assert_eq!(size_of::<XfsGeometry>(), 112);
         assert_eq!(size_of::<BlockPartition>(), 152);
         assert_eq!(size_of::<BlockPartitionArgument>(), 24);

@@ -12,6 +12,7 @@ use super::plan::{Device, Match, MountPoint, Observation, PartitionNode, RootFol
 use super::signatures::{self, Content};
 use super::{identify, kernel};
 use node::config::settings::{Filesystem, Volume};
+use node::nvme;
 use node::paths::Paths;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -204,7 +205,7 @@ fn nvme_attach_name(node: &Path, model: Option<&str>) -> Option<String> {
     if model != Some(identify::EBS_MODEL) {
         return None;
     }
-    let asked = File::open(node).and_then(|file| kernel::identify_controller(&file));
+    let asked = File::open(node).and_then(|file| nvme::identify_controller(&file));
     match asked {
         Ok(data) => identify::attach_name(&data),
         Err(error) => {

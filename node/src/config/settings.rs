@@ -20,6 +20,8 @@ pub use models::{
 use serde::Serialize;
 pub use service::{EnvironmentValue, Gpus, Health, Mount, Network, Port, Probe, Protocol, Service};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
 pub use update::{Strategy, Update, Window};
 pub use volume::{Filesystem, Owner, Volume, VolumeIdentity};
 
@@ -44,6 +46,8 @@ pub struct Settings {
     pub models: Option<Models>,
     /// `[logs]`; absent when nothing is shipped.
     pub logs: Option<Logs>,
+    /// `[metrics]`; absent when nobody is to see any.
+    pub metrics: Option<Metrics>,
     /// `[registries."HOST"]`
     pub registries: BTreeMap<String, RegistryAuth>,
 }
@@ -73,6 +77,19 @@ pub struct Secret {
     pub require: Vec<String>,
     /// Services that use it are restarted when it changes (`on_change = "restart"`).
     pub restart_on_change: bool,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Metrics {
+    /// Where Prometheus text is served.
+    pub listen: SocketAddr,
+    /// They go to CloudWatch with the logs; there is a `[logs]` then.
+    pub cloudwatch: bool,
+    /// From one look for CloudWatch to the next.
+    pub every: Duration,
+    /// Of CloudWatch.
+    pub namespace: String,
 }
 
 /// `[registries."HOST"] auth`

@@ -12,6 +12,7 @@ mod containers;
 mod gates;
 mod images;
 mod looks;
+mod measures;
 mod stops;
 mod wire;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let situations = images::SITUATIONS.iter().chain(containers::SITUATIONS).chain(gates::SITUATIONS);
     let situations = situations
         .chain(looks::SITUATIONS)
+        .chain(measures::SITUATIONS)
         .chain(stops::SITUATIONS)
         .chain(broken::SITUATIONS)
         .filter(|(name, _)| name.contains(&wanted));

@@ -19,6 +19,8 @@ fn model(name: &str) -> Model {
         state: ModelState::Loaded,
         progress: None,
         on_gpu: Some(true),
+        memory_bytes: None,
+        gpu_memory_bytes: None,
         required: true,
         keep_loaded: true,
         reason: None,
@@ -40,6 +42,8 @@ fn embeddings() -> Model {
         size_bytes: Some(274_302_450),
         state: ModelState::Present,
         on_gpu: None,
+        memory_bytes: None,
+        gpu_memory_bytes: None,
         required: false,
         keep_loaded: false,
         ..model("nomic-embed-text:latest")

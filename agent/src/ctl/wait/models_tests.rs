@@ -21,6 +21,8 @@ fn loaded() -> Model {
         state: ModelState::Loaded,
         progress: None,
         on_gpu: None,
+        memory_bytes: None,
+        gpu_memory_bytes: None,
         required: true,
         keep_loaded: true,
         reason: None,

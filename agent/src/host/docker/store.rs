@@ -40,6 +40,13 @@ impl Docker {
         Ok(tokio::time::timeout(ASK_DEADLINE, look).await.ok().and_then(Result::ok).flatten())
     }
 
+    /// Folders that hold images and containers, as far as the engine on this host has said already. Asks nobody.
+    pub fn known_storage(&self) -> Vec<PathBuf> {
+        let here = is_here(&self.shared.transport.endpoint);
+        let known = self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone().filter(|_| here).unwrap_or_default()
+    }
+
     /// Asked once: the engine runs programs to answer this.
     async fn storage(&self) -> Result<Storage, EngineError> {
         let known = || self.shared.storage.lock().unwrap_or_else(PoisonError::into_inner);

@@ -118,6 +118,7 @@ impl Run {
             source: files.clone(),
             sink: service.clone(),
             state: files.state(),
+            beside: Vec::new(),
             clock,
         };
         let shutdown = CancellationToken::new();

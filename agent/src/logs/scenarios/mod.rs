@@ -67,6 +67,7 @@ impl Stage {
             source: engine.clone(),
             sink: service.clone(),
             state: state.to_owned(),
+            beside: Vec::new(),
             clock: Arc::clone(&clock),
         };
         let shutdown = CancellationToken::new();

@@ -95,6 +95,8 @@ pub(super) fn model(
         state: state(view, listed, draft),
         progress,
         on_gpu: loaded.map(|loaded| loaded.size_bytes > 0 && loaded.size_vram_bytes >= loaded.size_bytes),
+        memory_bytes: loaded.map(|loaded| loaded.size_bytes),
+        gpu_memory_bytes: loaded.map(|loaded| loaded.size_vram_bytes),
         required: listed.model.required,
         keep_loaded: listed.model.keep_loaded,
         reason: reasons.first().map(|reason| reason.text.clone()),

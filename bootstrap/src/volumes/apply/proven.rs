@@ -8,6 +8,7 @@ use crate::volumes::plan::Device;
 use crate::volumes::signatures::Content;
 use crate::volumes::{identify, kernel, observe};
 use nix::libc;
+use node::nvme;
 use node::paths::Paths;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -107,7 +108,7 @@ impl Proven {
     /// The controller behind this very descriptor says who it is.
     fn prove_controller(&self) -> Result<(), ApplyError> {
         let Device { node, model, serial, attach_names, .. } = &self.device;
-        let data = kernel::identify_controller(&self.file).map_err(io_error("ask who it is", node))?;
+        let data = nvme::identify_controller(&self.file).map_err(io_error("ask who it is", node))?;
         let said = identify::controller(&data);
         let same = said.as_ref().is_some_and(|said| {
             let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());

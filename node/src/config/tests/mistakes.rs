@@ -39,6 +39,43 @@ fn unknown_keys_are_refused_with_a_suggestion() {
 }
 
 #[test]
+fn metrics() {
+    let listen = "(hint: write IP:PORT, such as \"127.0.0.1:9464\" or \"[::]:9464\")";
+    for text in
+        ["9464", ":9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:9464", ""]
+    {
+        let wanted = format!("2:10: \"{text}\" is not an address to listen on {listen}");
+        assert_eq!(check(&format!("[metrics]\nlisten = \"{text}\"")), [wanted]);
+    }
+    each(&[
+        (
+            "[services.a]\nimage = \"a\"\nports = [\"9464:80\"]\n[metrics]",
+            "4:1: port 9464 is already taken by the service `a` (hint: write another port)",
+        ),
+        (
+            "[metrics]\ncloudwatch = true",
+            "2:14: metrics go to CloudWatch with the logs, and there is no [logs] (hint: write [logs] with a `group`)",
+        ),
+        (
+            "[metrics]\ncloudwatch = true\n[logs]\ngruop = \"g\"",
+            "4:1: unknown key `gruop` in [logs] (hint: did you mean `group`?)",
+        ),
+        ("[metrics]\nevery = \"5s\"", "2:9: \"5s\" is out of range (hint: write a duration from 10s to 1h)"),
+        ("[metrics]\nevery = \"2h\"", "2:9: \"2h\" is out of range (hint: write a duration from 10s to 1h)"),
+        (
+            "[metrics]\nnamespace = \"my nodes\"",
+            "2:13: \"my nodes\" cannot name a namespace (hint: 1 to 255 of a-z, A-Z, 0-9, . _ - / # and :)",
+        ),
+        (
+            "[metrics]\nnamespace = \"AWS/EC2\"",
+            "2:13: \"AWS/EC2\" cannot name a namespace: AWS keeps it for itself (hint: write one of your own, such as \"NodeAgent\")",
+        ),
+    ]);
+    // A port of UDP is another one.
+    assert_eq!(check("[services.a]\nimage = \"a\"\nports = [\"9464:80/udp\"]\n[metrics]"), [""; 0]);
+}
+
+#[test]
 fn nothing_follows_from_a_misspelt_key() {
     each(&[
         (

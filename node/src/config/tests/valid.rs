@@ -98,6 +98,21 @@ update = {{ every = "never", strategy = "recreate" }}
 }
 
 #[test]
+fn metrics_are_shown_to_this_host_alone_and_go_nowhere_unless_it_is_written() {
+    assert_eq!(settings("").metrics, None, "no listener that nobody asked for");
+    let metrics = settings("[metrics]").metrics.unwrap();
+    assert_eq!(metrics.listen.to_string(), "127.0.0.1:9464");
+    assert!(!metrics.cloudwatch);
+    assert_eq!((metrics.every, metrics.namespace.as_str()), (Duration::from_secs(60), "NodeAgent"));
+    let metrics = settings(
+        "[logs]\ngroup = \"g\"\n[metrics]\nlisten = \"[::]:80\"\ncloudwatch = true\nevery = \"10s\"\nnamespace = \"Mine/Nodes\"",
+    );
+    let metrics = metrics.metrics.unwrap();
+    assert_eq!((metrics.listen.to_string().as_str(), metrics.cloudwatch), ("[::]:80", true));
+    assert_eq!((metrics.every, metrics.namespace.as_str()), (Duration::from_secs(10), "Mine/Nodes"));
+}
+
+#[test]
 fn the_agent_and_the_registries() {
     let sum = "AB".repeat(32);
     let settings = settings(&format!(

@@ -140,6 +140,21 @@ pub(in crate::config) fn log_group(text: &str) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
+/// A namespace of CloudWatch that is not one of AWS's own.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricData.html>
+pub(in crate::config) fn namespace(text: &str) -> Result<String, Wrong> {
+    let good = |c: char| c.is_ascii_alphanumeric() || "._-/#:".contains(c);
+    if text.is_empty() || text.len() > 255 || !text.chars().all(good) {
+        return Err(Wrong::new(format!("\"{text}\" cannot name a namespace"))
+            .hint("1 to 255 of a-z, A-Z, 0-9, . _ - / # and :"));
+    }
+    if text.starts_with("AWS/") || text.starts_with(':') {
+        return Err(Wrong::new(format!("\"{text}\" cannot name a namespace: AWS keeps it for itself"))
+            .hint("write one of your own, such as \"NodeAgent\""));
+    }
+    Ok(text.to_owned())
+}
+
 /// Days that CloudWatch Logs can keep a group for.
 /// <https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html>
 const RETENTION: [i32; 22] =

@@ -2,6 +2,7 @@
 
 use crate::config::findings::Wrong;
 use crate::config::settings::{Port, Protocol};
+use std::net::SocketAddr;
 
 /// `HOST:CONTAINER[/tcp|/udp]`.
 pub(in crate::config) fn published(text: &str) -> Result<Port, Wrong> {
@@ -35,6 +36,15 @@ pub(in crate::config) fn number(text: &str) -> Result<u16, String> {
     let refused = || format!("`{text}` is not a number from 1 to 65535");
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse::<u16>().ok().filter(|number| digits && *number > 0).ok_or_else(refused)
+}
+
+/// `IP:PORT` or `[IPv6]:PORT` to listen on. A name could mean several addresses, or none at boot.
+pub(in crate::config) fn listens(text: &str) -> Result<SocketAddr, Wrong> {
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
+    address.ok_or_else(|| {
+        Wrong::new(format!("\"{text}\" is not an address to listen on"))
+            .hint("write IP:PORT, such as \"127.0.0.1:9464\" or \"[::]:9464\"")
+    })
 }
 
 /// `/PATH` or `PORT/PATH`: the port, where one is written, and the path with its slash.

@@ -4,6 +4,7 @@
 mod across;
 mod health;
 mod logs;
+mod metrics;
 mod model_server;
 mod models;
 mod sections;
@@ -48,6 +49,7 @@ pub(super) fn settings(
     across::dependency_cycles(document, findings);
     let models = optional(written.models.as_ref(), |models| models::models(document, models, findings));
     let logs = optional(written.logs.as_ref(), |logs| logs::logs(logs, root.key("logs"), findings));
+    let metrics = optional(written.metrics.as_ref(), |metrics| metrics::metrics(document, metrics, findings));
     let registries =
         each(&written.registries, |host, registry| sections::registry(document, host, registry, findings));
     Some(Settings {
@@ -60,6 +62,7 @@ pub(super) fn settings(
         services: services?,
         logs: logs?,
         models: models?,
+        metrics: metrics?,
         registries: registries?,
     })
 }

@@ -50,8 +50,7 @@ pub(super) struct Written {
     pub(super) models: Option<Models>,
     /// Shipping of logs to CloudWatch Logs: those of every service, and of what is named here. Without it nothing is shipped.
     pub(super) logs: Option<Logs>,
-    /// Metrics of the node.
-    #[schemars(extend("x-not-supported-in" = crate::VERSION))]
+    /// Metrics of the node, its volumes, services and models, for Prometheus and for CloudWatch. Without it there are none.
     pub(super) metrics: Option<Metrics>,
     /// How to log in to registries, by `HOST` or `HOST:PORT`. ECR's own hosts need no entry.
     pub(super) registries: BTreeMap<String, Registry>,
@@ -196,17 +195,29 @@ pub(super) struct Secret {
     pub(super) on_change: OnChange,
 }
 
-/// Metrics of the node.
+/// Metrics of the node, its volumes, services and models.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Metrics {
-    /// Address and port on which Prometheus text is served.
+    /// `IP:PORT` on which Prometheus text is served at `/metrics`, to everybody who gets there.
     pub(super) listen: String,
+    /// They also go to CloudWatch, as lines of the embedded metric format in the log group of `[logs]`. CloudWatch bills
+    /// each metric of each volume and service.
+    pub(super) cloudwatch: bool,
+    /// How often they go there, from `10s` to `1h`.
+    pub(super) every: String,
+    /// The CloudWatch namespace that they stand in.
+    pub(super) namespace: String,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { listen: "127.0.0.1:9464".to_owned() }
+        Metrics {
+            listen: "127.0.0.1:9464".to_owned(),
+            cloudwatch: false,
+            every: "60s".to_owned(),
+            namespace: "NodeAgent".to_owned(),
+        }
     }
 }
 

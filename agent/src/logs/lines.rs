@@ -1,0 +1,121 @@
+//! Lines that are made on this node and lie nowhere, such as metrics, as a [`Feed`].
+//!
+//! In: a function that gives the next one, if there is one. Out: events and places, which are counts. What always holds:
+//! what was not delivered is held, [`HELD_AT_MOST`] lines of it; more is left where it comes from. A kill loses what is
+//! held.
+
+use super::assemble::{Assembler, Taken};
+use super::body::Builder;
+use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use std::collections::VecDeque;
+
+/// Held while the service does not answer: hours of metrics of a small node.
+const HELD_AT_MOST: usize = 4096;
+
+/// Time in milliseconds since 1970, and text.
+type Line = (i64, String);
+
+/// Lines from memory.
+pub struct LinesFeed<N> {
+    next: N,
+    assembler: Assembler<Place>,
+    held: VecDeque<Line>,
+    read: usize,
+    delivered: u64,
+}
+
+impl<N: FnMut() -> Option<Line> + Send + 'static> LinesFeed<N> {
+    /// Takes lines from `next`, which does not wait.
+    pub fn new(next: N, max_event: usize) -> LinesFeed<N> {
+        let assembler = Assembler::new(max_event, None);
+        LinesFeed { next, assembler, held: VecDeque::new(), read: 0, delivered: 0 }
+    }
+
+    fn take(&mut self) {
+        while self.held.len() < HELD_AT_MOST
+            && let Some(line) = (self.next)()
+        {
+            self.held.push_back(line);
+        }
+    }
+
+    fn place(&self) -> Place {
+        Place { file: 0, offset: self.delivered + self.read as u64 }
+    }
+}
+
+impl<N: FnMut() -> Option<Line> + Send + 'static> Feed for LinesFeed<N> {
+    fn begin(&mut self, delivered: Option<Place>) {
+        self.delivered = delivered.map_or(0, |place| place.offset);
+    }
+
+    fn look(&mut self) -> Result<Ahead, FeedError> {
+        self.take();
+        let bytes = |from: usize| self.held.iter().skip(from).map(|(_, text)| text.len() as u64).sum();
+        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false })
+    }
+
+    fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
+        self.assembler.it_is(now_ms);
+        self.take();
+        let mut more = false;
+        while let Some((timestamp_ms, text)) = self.held.get(self.read) {
+            let begins = self.place();
+            if self.assembler.text(*timestamp_ms, text.as_bytes(), begins, into) == Taken::Full {
+                more = true;
+                break;
+            }
+            self.read += 1;
+        }
+        Ok(Filled { behind: self.place(), more, left_out: 0 })
+    }
+
+    fn delivered(&mut self, upto: Place) {
+        while self.delivered < upto.offset && self.held.pop_front().is_some() {
+            self.read = self.read.saturating_sub(1);
+            self.delivered += 1;
+        }
+    }
+
+    fn go_back(&mut self) {
+        self.read = 0;
+        self.assembler.go_back(None);
+    }
+
+    fn give_up_oldest(&mut self) -> Result<Option<GivenUp>, FeedError> {
+        Ok(None)
+    }
+
+    fn finish(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::body::PUT_LOG_EVENTS;
+    use super::super::sink::Destination;
+    use super::*;
+
+    fn fill(feed: &mut impl Feed) -> (usize, Place) {
+        let destination = Destination { group: "g".to_owned(), stream: "s".to_owned() };
+        let mut into = Builder::new(&destination, PUT_LOG_EVENTS);
+        let filled = feed.fill(&mut into, false, 1_000).unwrap();
+        (into.finish().map_or(0, |body| body.len()), filled.behind)
+    }
+
+    #[test]
+    fn lines_are_held_until_they_were_delivered_and_no_more_are_taken_than_are_held() {
+        let mut number = 0;
+        let endless = move || {
+            number += 1;
+            Some((number, format!("{{\"number\":{number}}}")))
+        };
+        let mut feed = LinesFeed::new(endless, 1000);
+        assert!(feed.look().unwrap().unread > 0);
+        let (first, behind) = fill(&mut feed);
+        assert_eq!(first, HELD_AT_MOST);
+        feed.go_back();
+        assert_eq!(fill(&mut feed), (HELD_AT_MOST, behind), "they are read again");
+        feed.delivered(behind);
+        assert_eq!(fill(&mut feed).1.offset, 2 * HELD_AT_MOST as u64);
+    }
+}
