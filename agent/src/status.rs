@@ -333,5 +333,6 @@ pub const MODEL_HINTS: [&str; 3] = ["model_rolled_back", "model_partly_on_cpu", 
 /// Whether a node with this problem is degraded. After a roll-back it does its job, only not with the newest image.
 pub fn degrades(problem: &Problem) -> bool {
     let code = problem.code.as_str();
-    !matches!(code, ROLLED_BACK | RELOAD_PUT_OFF | LOGS_LEFT_OUT | METRICS_LISTEN) && !MODEL_HINTS.contains(&code)
+    !matches!(code, ROLLED_BACK | RELOAD_PUT_OFF | LOGS_LEFT_OUT | METRICS_LISTEN)
+        && !MODEL_HINTS.contains(&code)
 }

@@ -75,7 +75,9 @@ mod tests {
     fn paths_with_stars_are_the_files_that_match_and_each_is_found_once() {
         let root = tempfile::tempdir().unwrap();
         let at = |name: &str| root.path().join(name);
-        for name in ["app/one.log", "app/two.log", "app/two.log.1", "app/two.gz", "app/.hidden.log", "other/one.log"] {
+        for name in
+            ["app/one.log", "app/two.log", "app/two.log.1", "app/two.gz", "app/.hidden.log", "other/one.log"]
+        {
             node::files::replace(&at(name), b"", 0o600).unwrap();
         }
         std::fs::create_dir(at("app/folder.log")).unwrap();
