@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the harness drives the host: commands, files, clock")]
 
+use crate::processes::hear_signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -143,7 +144,9 @@ impl DockerDaemon {
         let folders = self.setup.programs.clone().into_iter().chain(std::env::split_paths(&usual));
         let path = std::env::join_paths(folders).map_err(io::Error::other)?;
         // Were the suite itself killed, the engine is told to stop: nobody would drop it.
-        let process = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        hear_signals(&mut command);
+        let process = command
             .env("PATH", path)
             .envs(self.setup.environment.iter().cloned())
             .args([
