@@ -3,8 +3,6 @@
 //!
 //! `line.rs` is the application's own.
 
-#![expect(clippy::disallowed_methods, reason = "it writes the files of an engine")]
-
 #[path = "../../sample_app/src/line.rs"]
 mod line;
 
