@@ -48,8 +48,9 @@ pub(crate) struct Verdict<'a> {
     pub(crate) service: &'a str,
     /// Lines that may be delivered twice.
     pub(crate) duplicates: u64,
-    /// Whether the order is that of the times, as a reader of the stream sees it, or only that of arrival.
-    pub(crate) by_time: bool,
+    /// How often the engine stamped a line with an earlier time than the one before: a reader of the stream sees lines in
+    /// the order of their times.
+    pub(crate) steps_back: u64,
     /// Lines that the engine itself may have left unfinished.
     pub(crate) torn: u64,
     /// Lines so many numbers apart are written one after the other.
@@ -59,7 +60,7 @@ pub(crate) struct Verdict<'a> {
 impl<'a> Verdict<'a> {
     /// The usual one: no kill, one output.
     pub(crate) fn of(name: &'a str, service: &'a str) -> Verdict<'a> {
-        Verdict { name, service, duplicates: 0, by_time: true, torn: 0, stride: 1 }
+        Verdict { name, service, duplicates: 0, steps_back: 0, torn: 0, stride: 1 }
     }
 
     /// As many times one batch.
@@ -86,10 +87,7 @@ impl<'a> Verdict<'a> {
         let stopped = node.has_agent().then(|| node.stop_agent());
         let seen = node.seen(self.service);
         let lost: Vec<u64> = numbers.iter().copied().filter(|number| !seen.has(*number)).collect();
-        let disorder = match self.by_time {
-            true => seen.out_of_order(self.stride),
-            false => seen.arrived_out_of_order(self.stride),
-        };
+        let disorder = seen.out_of_order(self.stride);
         let offences = node.endpoint.offences();
         tried(&format!(
             "{}: {} lines in {} calls, {} lost, {} twice, {disorder} out of order, {} torn by the engine",
@@ -105,7 +103,7 @@ impl<'a> Verdict<'a> {
         assert!(seen.damaged <= self.torn, "{} lines that are not as they were written", seen.damaged);
         assert_eq!(seen.wrapped, 0, "lines with something around them");
         assert!(offences.is_empty(), "what the service refuses: {offences:?}");
-        assert_eq!(disorder, 0, "lines out of order");
+        assert_eq!(disorder, self.steps_back, "lines out of order");
         assert!(seen.duplicates <= self.duplicates, "{} twice, at most {}", seen.duplicates, self.duplicates);
         if let Some(stopped) = stopped {
             assert_eq!(stopped.expect("the agent ends"), Some(0), "{log}");
