@@ -6,13 +6,14 @@
 #   make lint            formatting, clippy, the rules of the house, licences and sources of dependencies
 #   make fuzz [SECONDS=20]   each reader of bytes from outside, that long
 #   make bench           what is measured, beside what a user would pick instead
+#   make bench-logs      of that only what shipping logs costs, beside Docker's driver and the shippers installed here
 #   make sizes           what the static bootstrap is made of, by crate
 #   make dist            target/dist: static bootstrap, agent, agentctl, release tarball and its checksum
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-vm lint fuzz bench sizes dist prepare clean-instances
+.PHONY: demo test test-vm lint fuzz bench bench-logs sizes dist prepare clean-instances
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 RELEASE := node-agent-$(VERSION)-x86_64
@@ -57,6 +58,10 @@ fuzz:
 bench: prepare dist
 	@cargo build --locked -p harness --bin bench
 	@target/debug/bench
+
+bench-logs: prepare dist
+	@cargo build --locked -p harness --bin bench
+	@target/debug/bench logs
 
 sizes: dist
 	@packaging/sizes.sh $(STATIC)

@@ -7,6 +7,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the harness drives the host: commands, files, clock")]
 
+use crate::processes::hear_signals;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -27,24 +28,39 @@ pub struct DockerDaemon {
     directory: tempfile::TempDir,
     /// Parent of all its containers' control groups, and of nobody else's.
     control_group: String,
-    /// Searched for programs before the folders of the `PATH`.
-    programs: Option<PathBuf>,
+    setup: Setup,
     process: Option<Child>,
+}
+
+/// How an engine differs from the usual one.
+#[derive(Debug, Default)]
+pub struct Setup {
+    /// Searched for programs before the folders of the `PATH`, such as for `iptables`.
+    pub programs: Option<PathBuf>,
+    /// Of the engine, beside ours.
+    pub environment: Vec<(String, String)>,
+    /// Of the engine, beside those that it needs.
+    pub arguments: Vec<String>,
 }
 
 impl DockerDaemon {
     /// Starts an engine and waits for its first answer. Needs root.
     pub fn start() -> io::Result<DockerDaemon> {
-        DockerDaemon::start_with(None)
+        DockerDaemon::start_set(Setup::default())
     }
 
     /// The same with a folder of programs that the engine runs instead of the usual ones, such as `iptables`.
     pub fn start_with(programs: Option<PathBuf>) -> io::Result<DockerDaemon> {
+        DockerDaemon::start_set(Setup { programs, ..Setup::default() })
+    }
+
+    /// The same as told.
+    pub fn start_set(setup: Setup) -> io::Result<DockerDaemon> {
         // A short path: unix sockets below it may not exceed 107 bytes.
         let directory = tempfile::Builder::new().prefix("engine-").tempdir_in("/tmp")?;
         let name = directory.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let mut daemon =
-            DockerDaemon { directory, control_group: format!("node-agent-{name}"), programs, process: None };
+        let control_group = format!("node-agent-{name}");
+        let mut daemon = DockerDaemon { directory, control_group, setup, process: None };
         daemon.launch()?;
         Ok(daemon)
     }
@@ -100,18 +116,21 @@ impl DockerDaemon {
         self.signal(Signal::SIGCONT)
     }
 
-    /// Stops the engine and its containers, and keeps its data.
-    pub fn stop(&mut self) -> io::Result<()> {
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// SIGKILL to the engine alone: what it started goes on, as after a crash.
+    pub fn kill(&mut self) -> io::Result<()> {
         let Some(mut process) = self.process.take() else { return Ok(()) };
-        let pid = process_id(&process)?;
-        // A frozen process would take no notice of being terminated.
-        kill(pid, Signal::SIGCONT)?;
-        kill(pid, Signal::SIGTERM)?;
-        let ended = wait_for(STOP_DEADLINE, || Ok(process.try_wait()?.is_some()));
-        if ended.is_err() {
-            process.kill()?;
-            process.wait()?;
-        }
+        process.kill()?;
+        process.wait().map(drop)
+    }
+
+    /// Stops the engine and its containers, and keeps its data. What a killed one left ends too.
+    pub fn stop(&mut self) -> io::Result<()> {
+        let ended = self.process.take().map_or(Ok(()), |mut process| end(&mut process));
         self.end_leftovers();
         ended
     }
@@ -122,11 +141,14 @@ impl DockerDaemon {
         let place = |name: &str| directory.join(name).display().to_string();
         let log = File::options().create(true).append(true).open(directory.join("log"))?;
         let usual = std::env::var_os("PATH").unwrap_or_default();
-        let folders = self.programs.clone().into_iter().chain(std::env::split_paths(&usual));
+        let folders = self.setup.programs.clone().into_iter().chain(std::env::split_paths(&usual));
         let path = std::env::join_paths(folders).map_err(io::Error::other)?;
         // Were the suite itself killed, the engine is told to stop: nobody would drop it.
-        let process = Command::new("setpriv")
+        let mut command = Command::new("setpriv");
+        hear_signals(&mut command);
+        let process = command
             .env("PATH", path)
+            .envs(self.setup.environment.iter().cloned())
             .args([
                 "--pdeathsig",
                 "TERM",
@@ -140,6 +162,7 @@ impl DockerDaemon {
             ])
             .args(["--data-root", &place("data"), "--exec-root", &place("run"), "--pidfile", &place("pid")])
             .args(["--host", &self.docker_host(), "--cgroup-parent", &format!("/{}", self.control_group)])
+            .args(&self.setup.arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -194,6 +217,19 @@ impl Drop for DockerDaemon {
             let _ = writeln!(io::stderr(), "stopping the engine: {error}");
         }
     }
+}
+
+fn end(process: &mut Child) -> io::Result<()> {
+    let pid = process_id(process)?;
+    // A frozen process would take no notice of being terminated.
+    kill(pid, Signal::SIGCONT)?;
+    kill(pid, Signal::SIGTERM)?;
+    let ended = wait_for(STOP_DEADLINE, || Ok(process.try_wait()?.is_some()));
+    if ended.is_err() {
+        process.kill()?;
+        process.wait()?;
+    }
+    ended
 }
 
 fn process_id(process: &Child) -> io::Result<Pid> {

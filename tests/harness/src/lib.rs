@@ -13,6 +13,7 @@ pub mod images;
 pub mod instance;
 pub mod load;
 pub mod local_cloud;
+pub mod log_node;
 pub mod loop_device;
 pub mod machine;
 pub mod model_registry;

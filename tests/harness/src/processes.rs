@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::wait::{TimedOut, wait_for};
@@ -40,6 +40,13 @@ pub fn free_port() -> u16 {
     free.next().unwrap_or_else(|| panic!("no port from {own} on is free"))
 }
 
+/// Lets the program have every signal: one that this thread blocks would be blocked in it too, and it could not be asked
+/// to end.
+pub fn hear_signals(command: &mut Command) {
+    // SAFETY: between fork and exec nothing is done but one system call, which may be made there.
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
+}
+
 /// A running child with its output.
 pub struct Process {
     name: String,
@@ -56,6 +63,7 @@ impl Process {
     /// When the program cannot be started.
     pub fn start(name: &str, mut command: Command) -> std::io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        hear_signals(&mut command);
         let mut child = command.spawn()?;
         let output = Arc::new(Mutex::new(Vec::new()));
         let stdout = child.stdout.take().map(|pipe| keep(pipe, &output));

@@ -4,9 +4,12 @@
 //! one JSON line per request and a numbered heartbeat line each second on
 //! standard output. On SIGTERM it finishes the requests that are open and exits
 //! 0, unless it is told to ignore it. As a worker it listens nowhere, and on
-//! SIGTERM finishes its task. It never writes the value of a secret.
+//! SIGTERM finishes its task; as a writer of numbered lines it listens nowhere and
+//! writes nothing else. It never writes the value of a secret.
 
+mod line;
 mod mode;
+mod numbered;
 mod reach;
 mod service;
 mod worker;
@@ -52,6 +55,10 @@ async fn run() -> Result<ExitCode, Box<dyn std::error::Error>> {
     // As process 1 of a container it has no default action for SIGTERM, so this
     // must come before anything that takes time.
     let mut terminated = signal(SignalKind::terminate())?;
+    if let Mode::Numbered(how) = mode {
+        numbered::run(&mut terminated, how).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let service = Arc::new(Service::new(mode, environment));
     service::log(
         &json!({"event": "start", "version": service.version, "mode": mode.to_string(), "port": port}),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::numbered::Numbered;
+
 /// The value of `MODE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -23,6 +25,8 @@ pub(crate) enum Mode {
     Worker(Duration),
     /// Serves, and takes so many MiB of memory each second.
     Leak(u32),
+    /// Writes numbered lines, and listens nowhere.
+    Numbered(Numbered),
 }
 
 impl FromStr for Mode {
@@ -44,10 +48,11 @@ impl FromStr for Mode {
             Some(("slow-start", delay)) => seconds(delay).map(Self::SlowStart),
             Some(("worker", task)) => seconds(task).map(Self::Worker),
             Some(("leak", pace)) => pace.parse().ok().map(Self::Leak),
+            Some(("numbered", how)) => how.parse().ok().map(Self::Numbered),
             Some(_) => None,
         };
         known.ok_or_else(|| {
-            format!("MODE {text:?} is not one of healthy, unhealthy, exit, crash-after=SECONDS, slow-start=SECONDS, ignore-term, worker=SECONDS, leak=MIB")
+            format!("MODE {text:?} is not one of healthy, unhealthy, exit, crash-after=SECONDS, slow-start=SECONDS, ignore-term, worker=SECONDS, leak=MIB, numbered=COUNT[@PACE][,exit]")
         })
     }
 }
@@ -63,6 +68,7 @@ impl fmt::Display for Mode {
             Self::IgnoreTerm => write!(out, "ignore-term"),
             Self::Worker(task) => write!(out, "worker={}", task.as_secs_f64()),
             Self::Leak(pace) => write!(out, "leak={pace}"),
+            Self::Numbered(how) => write!(out, "numbered={how}"),
         }
     }
 }
@@ -74,10 +80,13 @@ mod tests {
     #[test]
     fn modes_are_read_as_they_are_written_and_others_are_refused() {
         let known = ["healthy", "unhealthy", "exit", "crash-after=1.5", "slow-start=20", "ignore-term"];
-        for text in known.into_iter().chain(["worker=12", "leak=64"]) {
+        let more =
+            ["worker=12", "leak=64", "numbered=10", "numbered=10@5", "numbered=7,exit", "numbered=10@5,exit"];
+        for text in known.into_iter().chain(more) {
             assert_eq!(text.parse::<Mode>().unwrap().to_string(), text);
         }
-        for text in ["sick", "crash-after", "crash-after=-1", "slow-start=soon", "exit=1", "leak=-1"] {
+        let unknown = ["sick", "crash-after", "crash-after=-1", "slow-start=soon", "exit=1", "leak=-1"];
+        for text in unknown.into_iter().chain(["numbered", "numbered=x", "numbered=3@", "numbered=,exit"]) {
             assert!(text.parse::<Mode>().unwrap_err().contains(text), "{text}");
         }
     }

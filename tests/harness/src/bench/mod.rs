@@ -11,6 +11,7 @@ mod crash;
 mod delays;
 mod hundred;
 mod idle;
+mod logs;
 pub mod prewarm;
 pub mod processor;
 mod report;
@@ -67,7 +68,10 @@ impl Table {
         match measured {
             Ok(rows) => self.0.extend(rows),
             Err(error) => {
-                let why = error.to_string().replace('\n', " ");
+                let story = error.to_string();
+                let (why, rest) = story.split_once('\n').unwrap_or((&story, ""));
+                // A table is no place for a log.
+                println!("{rest}");
                 self.0.push(Row::alone(what, "-", format!("not measured: {why}")));
             }
         }
@@ -142,13 +146,27 @@ pub fn run_prewarm() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Measures only what shipping logs costs, and prints those rows.
+///
+/// # Errors
+/// What this host cannot do, or what did not start.
+pub fn run_logs() -> Result<(), Box<dyn Error>> {
+    samples::print(&logs::rows()?);
+    println!("\n{}", logs::NOTE);
+    println!("\nload of this host: {}", load());
+    Ok(())
+}
+
+fn say(what: &str) {
+    println!("{what} …");
+}
+
 /// Measures everything and prints the table.
 ///
 /// # Errors
 /// What did not start or did not answer.
 pub fn run() -> Result<(), Box<dyn Error>> {
     let before = load();
-    let say = |what: &str| println!("{what} …");
     let mut stage = Stage::set(say)?;
     stage.push_sample("latest", "one", "healthy")?;
     say("a blank instance boots with our user data");
@@ -174,10 +192,13 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     drop(stage);
     say("the layers of a model from a slow volume: read ahead, and by cat");
     table.add("a cold layer of a model", prewarm::rows(&dist().join("node-agent")));
+    say("logs: a gigabyte from one container, from twenty, and live");
+    table.add("shipping logs", logs::rows());
     samples::print(&table.0);
     for note in NOTES {
         println!("{note}");
     }
+    println!("{}", logs::NOTE);
     println!("\nload of this host: {before} before, {} after", load());
     Ok(())
 }

@@ -16,8 +16,9 @@ fn main() -> ExitCode {
         ["crashes"] => bench::run_crashes(),
         ["hundred"] => bench::run_hundred(),
         ["prewarm"] => bench::run_prewarm(),
+        ["logs"] => bench::run_logs(),
         _ => {
-            eprintln!("usage: bench [boots|idle|crashes|hundred|prewarm]");
+            eprintln!("usage: bench [boots|idle|crashes|hundred|prewarm|logs]");
             return ExitCode::from(2);
         }
     };

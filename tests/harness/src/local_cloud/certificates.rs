@@ -11,16 +11,16 @@ use tokio_rustls::TlsAcceptor;
 use super::StartError;
 
 /// A TLS identity for the given names, and the authority to trust for it.
-pub(super) struct Certificates {
+pub(crate) struct Certificates {
     /// The authority, PEM: what a client trusts.
-    pub(super) authority_pem: String,
+    pub(crate) authority_pem: String,
     /// The server's side.
-    pub(super) acceptor: TlsAcceptor,
+    pub(crate) acceptor: TlsAcceptor,
 }
 
 impl Certificates {
     /// Makes both. Names may be DNS names or IP addresses.
-    pub(super) fn make(names: Vec<String>) -> Result<Self, StartError> {
+    pub(crate) fn make(names: Vec<String>) -> Result<Self, StartError> {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

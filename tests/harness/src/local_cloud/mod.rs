@@ -10,7 +10,7 @@
 
 mod answer;
 mod aws;
-mod certificates;
+pub(crate) mod certificates;
 mod chance;
 mod clock;
 mod control;
