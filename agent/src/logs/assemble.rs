@@ -240,7 +240,7 @@ impl<P: Copy + Ord> Assembler<P> {
             return push(timestamp_ms, inside, decoded, self.max_event, into);
         };
         let text = escape::decode(inside);
-        refine.message(which, timestamp_ms, text.as_bytes(), begins, self.now_ms);
+        refine.message(which, (timestamp_ms, text.as_bytes()), begins, self.now_ms);
         // What has no room waits there, before the next line is taken.
         refine.drain(into);
         Taken::Yes

@@ -78,7 +78,7 @@ impl<P: Copy + Ord> Refine<P> {
     }
 
     /// Takes one message of one of the streams. `now_ms` is the time of day.
-    pub fn message(&mut self, stream: usize, timestamp_ms: i64, text: &[u8], begins: P, now_ms: i64) {
+    pub fn message(&mut self, stream: usize, (timestamp_ms, text): (i64, &[u8]), begins: P, now_ms: i64) {
         let Some(joiner) = self.joiners.get_mut(stream) else {
             return self.judge(timestamp_ms, text, begins, now_ms);
         };

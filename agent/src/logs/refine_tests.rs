@@ -33,7 +33,7 @@ fn run(rules: &Shaping, messages: &[(usize, String)], events: usize) -> Vec<Stri
         while !refine.drain(&mut into) {
             again(&mut into);
         }
-        refine.message(*stream, i64::try_from(at).unwrap(), text.as_bytes(), at, NOW_MS);
+        refine.message(*stream, (i64::try_from(at).unwrap(), text.as_bytes()), at, NOW_MS);
         refine.drain(&mut into);
     }
     refine.close(NOW_MS);
@@ -76,10 +76,10 @@ fn what_is_excluded_is_left_out_and_a_traceback_is_one_event() {
 fn events_are_owed_from_the_first_line_that_waits() {
     let mut refine = refine(&Shaping { multiline: Some(Multiline::Java), ..Shaping::default() });
     assert_eq!(refine.owed_from(7), 7);
-    refine.message(0, 1, b"Error", 3, NOW_MS);
-    refine.message(0, 2, b"\tat x", 4, NOW_MS);
+    refine.message(0, (1, b"Error"), 3, NOW_MS);
+    refine.message(0, (2, b"\tat x"), 4, NOW_MS);
     assert_eq!((refine.owed_from(5), refine.is_open()), (3, true));
-    refine.message(0, 3, b"next", 5, NOW_MS);
+    refine.message(0, (3, b"next"), 5, NOW_MS);
     assert_eq!(refine.owed_from(6), 3, "it is judged, and in no builder");
     assert!(refine.drain(&mut builder(10)));
     assert_eq!(refine.owed_from(6), 5);
@@ -93,7 +93,7 @@ fn what_was_not_delivered_is_judged_again_as_it_was() {
     let judged = |refine: &mut Refine<usize>| {
         let mut into = builder(100);
         for at in 0..5 {
-            refine.message(0, 1, format!("x{at}").as_bytes(), at, NOW_MS);
+            refine.message(0, (1, format!("x{at}").as_bytes()), at, NOW_MS);
         }
         assert!(refine.drain(&mut into));
         texts(into.finish())
@@ -108,7 +108,7 @@ fn what_was_not_delivered_is_judged_again_as_it_was() {
 fn limits_say_how_much_they_left_out() {
     let mut refine = refine(&Shaping { daily: Some(100), ..Shaping::default() });
     for at in 0..10 {
-        refine.message(0, 1, &[b'x'; 60], at, NOW_MS);
+        refine.message(0, (1, &[b'x'; 60]), at, NOW_MS);
     }
     let mut into = builder(100);
     refine.drain(&mut into);

@@ -13,8 +13,10 @@ const OFFENCES_KEPT: usize = 20;
 /// An answer.
 pub(super) type Answer = (u16, Value);
 
-/// By group and stream.
-type Streams = BTreeMap<(String, String), Arc<Mutex<Seen>>>;
+/// Group and stream.
+pub(super) type Name = (String, String);
+
+type Streams = BTreeMap<Name, Arc<Mutex<Seen>>>;
 
 #[derive(Debug, Default)]
 struct Content {
@@ -42,7 +44,7 @@ impl Store {
         self.content().seen.get(&(group.to_owned(), stream.to_owned())).cloned()
     }
 
-    pub(super) fn streams(&self) -> Vec<((String, String), Arc<Mutex<Seen>>)> {
+    pub(super) fn streams(&self) -> Vec<(Name, Arc<Mutex<Seen>>)> {
         self.content().seen.iter().map(|(place, seen)| (place.clone(), Arc::clone(seen))).collect()
     }
 

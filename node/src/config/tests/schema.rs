@@ -47,6 +47,22 @@ fn every_key_is_described_and_every_table_is_closed() {
     }
 }
 
+fn defaults_of_logs() -> serde_json::Value {
+    json!({
+        ".logs.tags": {},
+        ".logs.stream": "{instance_id}/{service}",
+        ".logs.files": [],
+        ".logs.journal": [],
+        ".logs.kernel": true,
+        ".logs.queue": "1g",
+        ".logs.max_event": "256k",
+        ".services.*.logs.include": [],
+        ".services.*.logs.exclude": [],
+        ".services.*.logs.sample": [],
+        ".services.*.logs.fields": [],
+    })
+}
+
 #[test]
 fn the_defaults_of_the_contract_are_in_it() {
     let wanted = json!({
@@ -92,21 +108,8 @@ fn the_defaults_of_the_contract_are_in_it() {
         ".metrics.every": "60s",
         ".metrics.namespace": "NodeAgent",
     });
-    let of_logs = json!({
-        ".logs.tags": {},
-        ".logs.stream": "{instance_id}/{service}",
-        ".logs.files": [],
-        ".logs.journal": [],
-        ".logs.kernel": true,
-        ".logs.queue": "1g",
-        ".logs.max_event": "256k",
-        ".services.*.logs.include": [],
-        ".services.*.logs.exclude": [],
-        ".services.*.logs.sample": [],
-        ".services.*.logs.fields": [],
-    });
     let keys = all_keys();
-    for (path, default) in wanted.as_object().unwrap().iter().chain(of_logs.as_object().unwrap()) {
+    for (path, default) in wanted.as_object().unwrap().iter().chain(defaults_of_logs().as_object().unwrap()) {
         let (_, schema) = keys.iter().find(|(key, _)| key == path).unwrap_or_else(|| panic!("no {path}"));
         assert_eq!(&schema["default"], default, "{path}");
     }
