@@ -98,11 +98,10 @@ fn measure() -> Result<Vec<Row>, Box<dyn Error>> {
         format!("{:.0} MB/s", limit / 1e6),
     )]);
     super::say("logs: Docker's awslogs driver");
-    let driver = driver::measure(&mut node);
-    let mut instead = vec![driver];
+    let mut instead = vec![told("awslogs", driver::measure(&mut node))];
     for shipper in shippers::ALL {
         super::say(&format!("logs: {}", shipper.name()));
-        instead.push(shippers::measure(*shipper, &node));
+        instead.push(told(shipper.name(), shippers::measure(*shipper, &node)));
     }
     for containers in [1, 20] {
         super::say(&format!("logs: the agent, {containers} containers, a gigabyte"));
@@ -113,6 +112,14 @@ fn measure() -> Result<Vec<Row>, Box<dyn Error>> {
     super::say("logs: the agent, live at 1 MB/s");
     table.add("live, 1 MB/s", ours::live(&mut node));
     Ok(table.0)
+}
+
+/// Why it could not be measured is told at length here, and in a few words in the table.
+fn told(name: &str, measured: Result<Measured, Box<dyn Error>>) -> Result<Measured, Box<dyn Error>> {
+    measured.map_err(|why| {
+        super::say(&format!("logs: {name} was not measured: {why}"));
+        format!("{name}: not measured, see above").into()
+    })
 }
 
 /// Ours beside each of the others.
@@ -132,10 +139,10 @@ fn beside(what: &str, ours: &Measured, instead: &[Result<Measured, Box<dyn Error
             instead: format!("{}, {}", other.said(), other.exactness()),
             ratio: Some(ours.speed() / other.speed()),
         },
-        Err(why) => {
-            let why = why.to_string().lines().next().unwrap_or_default().to_owned();
-            Row { instead: why, ..Row::alone(&format!("{what}: speed, CPU, peak memory"), "-", ours.said()) }
-        }
+        Err(why) => Row {
+            instead: why.to_string(),
+            ..Row::alone(&format!("{what}: speed, CPU, peak memory"), "-", ours.said())
+        },
     }));
     rows
 }

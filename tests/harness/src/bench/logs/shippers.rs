@@ -82,9 +82,7 @@ impl Shipper {
 /// A quarter of a gigabyte.
 pub(super) fn measure(shipper: Shipper, node: &LogNode) -> Result<Measured, Box<dyn Error>> {
     if !is_on_path(shipper.program()) {
-        return Err(
-            format!("{}: not installed ({} is not on the PATH)", shipper.name(), shipper.program()).into()
-        );
+        return Err(format!("not installed: no {} on the PATH", shipper.program()).into());
     }
     node.endpoint.forget()?;
     let folder = tempfile::tempdir()?;
