@@ -117,7 +117,9 @@ impl LogNode {
         // For the engine's own driver.
         let trusted = endpoint.authority().display().to_string();
         let told = CREDENTIALS.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        setup.environment.extend(told.into_iter().chain([("SSL_CERT_FILE".to_owned(), trusted)]));
+        // Its driver asks for the second, whatever the first says.
+        let trust = ["SSL_CERT_FILE", "AWS_CA_BUNDLE"].map(|name| (name.to_owned(), trusted.clone()));
+        setup.environment.extend(told.into_iter().chain(trust));
         let engine = DockerDaemon::start_set(setup)?;
         let (root, programs) = (tempfile::tempdir()?, programs.to_owned());
         let node = LogNode { agent: None, engine, endpoint, registry, root, programs };
