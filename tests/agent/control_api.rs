@@ -323,7 +323,8 @@ fn status_json_has_the_names_of_the_contract_and_no_others() {
         ("/services/0/update", "candidate checked_at reason state"),
         (
             "/models/0",
-            "digest keep_loaded name on_gpu pinned previous progress reason required since size_bytes state update",
+            "digest gpu_memory_bytes keep_loaded memory_bytes name on_gpu pinned previous progress reason required since \
+             size_bytes state update",
         ),
         (
             "/model_server",
