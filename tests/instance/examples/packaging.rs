@@ -23,6 +23,9 @@ fn read(path: &str) -> String {
     fs::read_to_string(workspace().join(path)).unwrap()
 }
 
+/// `CreateLogGroup` is checked for it as well where it is given tags.
+const FOR_TAGS: &str = "logs:TagResource";
+
 /// Product code of the modules that name the AWS SDK.
 fn cloud_modules() -> Vec<String> {
     let files = ["agent/src/cloud", "node/src/cloud"].map(|folder| files_of(&workspace().join(folder)));
@@ -56,6 +59,10 @@ fn the_policy_names_exactly_the_actions_that_are_called() {
             called.extend(operations(&code).iter().map(|operation| format!("{service}:{operation}")));
         }
     }
+    let gives_tags = cloud_modules()
+        .iter()
+        .any(|code| code.contains("create_log_group().") && code.contains(".set_tags("));
+    called.extend(gives_tags.then(|| FOR_TAGS.to_owned()));
     let policy: Value = serde_json::from_str(&read("packaging/iam/node-agent-policy.json")).unwrap();
     let statements = policy["Statement"].as_array().unwrap();
     let text = |action: &Value| action.as_str().unwrap().to_owned();
