@@ -28,6 +28,9 @@ pub struct Ahead {
     pub kept: u64,
     /// The source is gone: nothing will be added.
     pub ended: bool,
+    /// The bell rings when any of this changes: nobody needs to look before, but for what no bell tells (a file system of
+    /// another machine).
+    pub rings: bool,
 }
 
 /// What was put into a builder.
@@ -75,8 +78,9 @@ pub trait Feed: Send + 'static {
     /// Begins behind what an earlier run delivered; without it, at the beginning.
     fn begin(&mut self, delivered: Option<Place>);
 
-    /// Rings when a file may have been begun that has to be found soon. Without it the feed is looked at now and then.
-    fn begun(&self) -> Option<Arc<Notify>> {
+    /// Rings when there is something to look at soon, such as a file that was begun. Without it the feed is looked at now
+    /// and then.
+    fn bell(&self) -> Option<Arc<Notify>> {
         None
     }
 

@@ -52,7 +52,7 @@ impl<N: FnMut() -> Option<Line> + Send + 'static> Feed for LinesFeed<N> {
     fn look(&mut self) -> Result<Ahead, FeedError> {
         self.take();
         let bytes = |from: usize| self.held.iter().skip(from).map(|(_, text)| text.len() as u64).sum();
-        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false })
+        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false, rings: false })
     }
 
     fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {

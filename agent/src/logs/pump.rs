@@ -35,6 +35,9 @@ const ENOUGH: u64 = 1024 * 1024;
 /// How often a source is looked at while nothing else calls for it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// The same, where its bell rings when it is written to.
+const LOOK_SELDOM: Duration = Duration::from_secs(30);
+
 /// An answer that takes longer than this was mostly on its way: more batches may be on theirs meanwhile.
 const FAR: Duration = Duration::from_millis(25);
 
@@ -58,8 +61,8 @@ pub(super) struct Pump<S, K> {
     /// Away only while a thread works with it.
     feed: Option<Box<dyn Feed>>,
     presence: watch::Receiver<Presence>,
-    /// Rings when the log may have a new file.
-    begun: Option<Arc<Notify>>,
+    /// Rings when there is something to look at.
+    bell: Option<Arc<Notify>>,
     stop: CancellationToken,
     /// Since when there is something to deliver.
     since: Option<Instant>,
@@ -85,7 +88,7 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
         Pump {
             shared,
             outlet: Arc::new(outlet),
-            begun: feed.begun(),
+            bell: feed.bell(),
             feed: Some(feed),
             presence,
             stop,
@@ -122,6 +125,9 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
             match self.due(ahead, &flight) {
                 Some(at) if at <= Instant::now() => self.send(&mut flight, ahead).await,
                 Some(at) => self.wait(&mut flight, at.min(Instant::now() + LOOK_EVERY)).await,
+                None if ahead.rings && flight.is_empty() => {
+                    self.wait(&mut flight, Instant::now() + LOOK_SELDOM).await;
+                }
                 None => self.wait(&mut flight, Instant::now() + LOOK_EVERY).await,
             }
         }
@@ -249,11 +255,11 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
         let shared = Arc::clone(&self.shared);
         let mut turn = pin!(shared.pace.turn());
         loop {
-            let begun = self.begun.clone();
+            let bell = self.bell.clone();
             // Being dropped, the bell and the clock lose nothing; the turn is kept.
             tokio::select! {
                 permit = &mut turn => return permit,
-                () = rung(begun.as_deref()) => {}
+                () = rung(bell.as_deref()) => {}
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
             self.look().await;
@@ -262,13 +268,13 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
 
     /// Waits for an answer, for news, or until `until`.
     async fn wait(&mut self, flight: &mut Flight, until: Instant) {
-        let (stopping, begun) = (self.stop.is_cancelled(), self.begun.clone());
+        let (stopping, bell) = (self.stop.is_cancelled(), self.bell.clone());
         // An answer is taken with the arm that returns it; the other arms can be asked again.
         let answered = tokio::select! {
             biased;
             Some(answered) = flight.next(), if !flight.is_empty() => answered.ok(),
             () = tokio::time::sleep_until(until) => return,
-            () = rung(begun.as_deref()) => return,
+            () = rung(bell.as_deref()) => return,
             () = self.stop.cancelled(), if !stopping => return,
             Ok(()) = self.presence.changed() => return,
             else => return,

@@ -7,6 +7,7 @@ mod bound;
 
 use super::folder::Kept;
 use super::keep::Source;
+use super::watch::News;
 use crate::logs::assemble::{Assembler, Taken};
 use crate::logs::body::Builder;
 use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
@@ -40,7 +41,7 @@ const LATE_WRITES_MS: i64 = 5_000;
 #[derive(Debug)]
 pub(super) struct FileFeed {
     source: Source,
-    begun: Option<Arc<Notify>>,
+    news: Option<News>,
     format: Format,
     assembler: Assembler<Place>,
     read: Place,
@@ -65,12 +66,12 @@ impl FileFeed {
         source: Source,
         format: Format,
         assembler: Assembler<Place>,
-        begun: Option<Arc<Notify>>,
+        news: Option<News>,
     ) -> FileFeed {
         let first = Place { file: 0, offset: 0 };
         FileFeed {
             source,
-            begun,
+            news,
             format,
             noted: assembler.noted().map(|noted| (first, noted)).into_iter().collect(),
             assembler,
@@ -269,6 +270,14 @@ impl FileFeed {
         }
     }
 
+    /// Has the bell ring at the next write to what may still be written to.
+    fn rings_when_written_to(&self) -> bool {
+        let Some(news) = &self.news else { return false };
+        let files = self.source.folder.files();
+        !files.is_empty()
+            && (news.is_armed() || news.arm(files.range(self.read.file..).map(|(_, kept)| &kept.file)))
+    }
+
     fn failed(&self, operation: &'static str, source: io::Error) -> FeedError {
         FeedError { operation, path: self.source.path.clone(), source }
     }
@@ -294,8 +303,8 @@ impl Feed for FileFeed {
         }
     }
 
-    fn begun(&self) -> Option<Arc<Notify>> {
-        self.begun.clone()
+    fn bell(&self) -> Option<Arc<Notify>> {
+        self.news.as_ref().map(News::bell)
     }
 
     fn look(&mut self) -> Result<Ahead, FeedError> {
@@ -306,9 +315,12 @@ impl Feed for FileFeed {
         let ended = if history { !engine_has_it } else { !there };
         self.begin_anew_where_truncated()?;
         self.drop_what_is_delivered();
-        let (unread, owed) = (self.bytes_behind(self.read)?, self.bytes_behind(self.delivered)?);
+        let owed = self.bytes_behind(self.delivered)?;
         let kept = if owed > 0 { self.kept_bytes() } else { 0 };
-        Ok(Ahead { unread, owed, kept, ended })
+        let rings = owed == 0 && !ended && self.rings_when_written_to();
+        // Asked last: what was written before the bell was armed does not ring.
+        let (unread, owed) = (self.bytes_behind(self.read)?, self.bytes_behind(self.delivered)?);
+        Ok(Ahead { unread, owed, kept, ended, rings })
     }
 
     fn fill(&mut self, into: &mut Builder, close: bool, now_ms: i64) -> Result<Filled, FeedError> {

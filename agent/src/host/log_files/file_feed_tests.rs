@@ -170,7 +170,7 @@ fn a_removed_container_is_read_to_its_end_and_then_nothing_is_kept() {
     let ahead = feed.look().unwrap();
     assert!(ahead.ended && ahead.owed > 0, "{ahead:?}");
     assert_eq!(read(&mut feed, true), ["one", "last"]);
-    assert_eq!(feed.look().unwrap(), Ahead { unread: 0, owed: 0, kept: 0, ended: true });
+    assert_eq!(feed.look().unwrap(), Ahead { ended: true, ..Ahead::default() });
     feed.finish();
     assert_eq!(fs::read_dir(scene.root.path().join("state/logs")).unwrap().count(), 0);
 }
@@ -290,4 +290,29 @@ fn whatever_happens_every_line_is_delivered_once_and_in_order() {
     if let Err(error) = run {
         panic!("{error}");
     }
+}
+
+#[tokio::test]
+async fn a_log_that_is_read_to_its_end_rings_when_it_goes_on_and_one_that_is_not_does_not_rest() {
+    let scene = Scene::new();
+    scene.line("one");
+    let watch = crate::host::log_files::watch::Watch::new();
+    let mut feed = scene.feed(None);
+    feed.news = watch.folder(&scene.container());
+    let bell = feed.bell().unwrap();
+    let rung = async || tokio::time::timeout(std::time::Duration::from_secs(10), bell.notified()).await.is_ok();
+    assert!(!feed.look().unwrap().rings, "there is something to read");
+    read(&mut feed, false);
+    for step in ["a line", "a rotation", "an end"] {
+        let ahead = feed.look().unwrap();
+        assert!(ahead.rings && ahead.owed == 0, "before {step}: {ahead:?}");
+        match step {
+            "a line" => scene.line("two"),
+            "a rotation" => scene.rotate(),
+            _ => fs::remove_dir_all(scene.container()).unwrap(),
+        }
+        assert!(rung().await, "{step}");
+        read(&mut feed, false);
+    }
+    assert!(feed.look().unwrap().ended);
 }

@@ -29,10 +29,9 @@ use node::fault::one_line;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use unit_feed::UnitFeed;
-use watch::Watch;
+use watch::{News, Watch};
 
 /// Logs of containers: from their files, and from the engine where these cannot be read.
 #[derive(Debug, Clone)]
@@ -77,11 +76,11 @@ impl ContainerLogs {
     }
 
     fn feed(&self, source: Source) -> Box<dyn Feed> {
-        let begun = self.begun(&source);
-        container_feed(source, &self.rules, begun)
+        let news = self.news(&source);
+        json_feed(source, &self.rules, news)
     }
 
-    fn begun(&self, source: &Source) -> Option<Arc<Notify>> {
+    fn news(&self, source: &Source) -> Option<News> {
         source.path.parent().and_then(|folder| self.watch.folder(folder))
     }
 
@@ -96,8 +95,8 @@ impl ContainerLogs {
             let log = LogFile { service: path.display().to_string(), path, digest: None };
             match self.keep.begin(&key, &log) {
                 Ok(source) => {
-                    let begun = self.begun(&source);
-                    let feed = node_file_feed(source, &file.shaping, &self.rules, begun);
+                    let news = self.news(&source);
+                    let feed = node_file_feed(source, &file.shaping, &self.rules, news);
                     let stream = file.stream.clone();
                     new.push(Left { source: key, name: log.service, stream, of_container: false, feed });
                 }
@@ -144,12 +143,16 @@ impl ContainerLogs {
     }
 }
 
-/// The log of a container. `begun` rings when it may have a new file.
-pub fn container_feed(source: Source, rules: &Rules, begun: Option<Arc<Notify>>) -> Box<dyn Feed> {
+/// The log of a container that is looked at now and then.
+pub fn container_feed(source: Source, rules: &Rules) -> Box<dyn Feed> {
+    json_feed(source, rules, None)
+}
+
+fn json_feed(source: Source, rules: &Rules, news: Option<News>) -> Box<dyn Feed> {
     let shaping = rules.services.get(&source.service).cloned().unwrap_or_default();
     let refine = refined(&source, &shaping, rules);
     let assembler = Assembler::new(rules.max_event, refine);
-    Box::new(FileFeed::new(source, Format::Json(Parser::default()), assembler, begun))
+    Box::new(FileFeed::new(source, Format::Json(Parser::default()), assembler, news))
 }
 
 /// A file of the node.
@@ -157,10 +160,10 @@ fn node_file_feed(
     source: Source,
     shaping: &Shaping,
     rules: &Rules,
-    begun: Option<Arc<Notify>>,
+    news: Option<News>,
 ) -> Box<dyn Feed> {
     let refine = refined(&source, shaping, rules);
-    Box::new(FileFeed::new(source, Format::Lines, Assembler::new(rules.max_event, refine), begun))
+    Box::new(FileFeed::new(source, Format::Lines, Assembler::new(rules.max_event, refine), news))
 }
 
 fn refined(source: &Source, shaping: &Shaping, rules: &Rules) -> Option<Refine<Place>> {

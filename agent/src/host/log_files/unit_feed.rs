@@ -22,8 +22,8 @@ use tokio::sync::Notify;
 const BYTES_AHEAD: usize = 1 << 20;
 /// Entries between the thread and the feed.
 const ENTRIES_AHEAD: usize = 64;
-/// Between two looks at whether the feed is still there.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The journal wakes its reader when it is written to; this only bounds one wait.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Only root needs to know.
 const MODE: u32 = 0o600;
 
@@ -158,7 +158,8 @@ impl Feed for UnitFeed {
     fn look(&mut self) -> Result<Ahead, FeedError> {
         self.take()?;
         let bytes = |from: usize| self.held.iter().skip(from).map(size).sum::<usize>() as u64;
-        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false })
+        let rings = self.entries.is_some();
+        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false, rings })
     }
 
     fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
@@ -267,7 +268,7 @@ mod tests {
         feed.go_back();
         assert_eq!(read(&mut feed).0, ["line 3"]);
         feed.delivered(behind);
-        assert_eq!(feed.look().unwrap(), Ahead::default());
+        assert_eq!(feed.look().unwrap(), Ahead { rings: true, ..Ahead::default() });
     }
 
     #[test]

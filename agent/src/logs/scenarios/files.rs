@@ -70,7 +70,7 @@ impl LogSource for Files {
 
     async fn open(&self, container_id: &str) -> Result<Option<Box<dyn Feed>>, SourceError> {
         let log = LogFile { path: self.log(), service: "api".to_owned(), digest: None };
-        Ok(Some(container_feed(self.keep().begin(container_id, &log).expect("kept"), &rules(), None)))
+        Ok(Some(container_feed(self.keep().begin(container_id, &log).expect("kept"), &rules())))
     }
 
     async fn left(&self, known: BTreeSet<String>) -> Vec<Left> {
@@ -80,7 +80,7 @@ impl LogSource for Files {
             name: source.service.clone(),
             stream: None,
             of_container: true,
-            feed: container_feed(source, &rules(), None),
+            feed: container_feed(source, &rules()),
         })
         .collect()
     }

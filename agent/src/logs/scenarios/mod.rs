@@ -6,7 +6,9 @@ mod files;
 mod kills;
 mod outages;
 mod service;
+mod silence;
 
+use super::source::Left;
 use super::{Shipper, run};
 use crate::board::Board;
 use crate::clock::Clock;
@@ -54,6 +56,11 @@ impl Stage {
 
     /// A shipper that starts, or starts again.
     fn resume(engine: ScriptedEngine, service: ScriptedService, state: &Path) -> Stage {
+        Stage::with(engine, service, state, Vec::new())
+    }
+
+    /// The same, with sources beside the containers.
+    fn with(engine: ScriptedEngine, service: ScriptedService, state: &Path, beside: Vec<Left>) -> Stage {
         let started = Instant::now();
         let clock: Clock = Arc::new(move || {
             BEGIN + SignedDuration::try_from(started.elapsed()).expect("stories are shorter than that")
@@ -67,7 +74,7 @@ impl Stage {
             source: engine.clone(),
             sink: service.clone(),
             state: state.to_owned(),
-            beside: Vec::new(),
+            beside,
             clock: Arc::clone(&clock),
         };
         let shutdown = CancellationToken::new();
