@@ -6,12 +6,16 @@
 #[path = "generator.rs"]
 mod generator;
 #[expect(unreachable_pub, reason = "the other crate that this is compiled in exports it")]
+#[path = "src/log_targets.rs"]
+mod log_targets;
+#[expect(unreachable_pub, reason = "the other crate that this is compiled in exports it")]
 #[path = "src/model_targets.rs"]
 mod model_targets;
 
 fn run(name: &str, cases: u64) {
-    let target = model_targets::TARGETS.iter().find(|(found, _)| *found == name);
-    generator::run(*target.expect("a target of that name"), model_targets::seeds(), cases);
+    let target = model_targets::TARGETS.iter().chain(&log_targets::TARGETS).find(|(found, _)| *found == name);
+    let seeds = model_targets::seeds().into_iter().chain(log_targets::seeds()).collect();
+    generator::run(*target.expect("a target of that name"), seeds, cases);
 }
 
 #[test]
@@ -22,4 +26,9 @@ fn no_stream_of_a_pull_breaks_a_promise() {
 #[test]
 fn no_manifest_of_a_model_breaks_a_promise() {
     run("model_manifest", 20_000);
+}
+
+#[test]
+fn no_log_of_a_container_breaks_a_promise() {
+    run("json_log", 20_000);
 }

@@ -87,6 +87,14 @@ impl Builder {
         }
     }
 
+    /// Makes room for what comes of so many bytes of a log at once, so that it need not be moved again and again.
+    pub fn expecting(mut self, bytes: u64) -> Builder {
+        let most = self.limits.bytes + self.limits.events * (EVENT_TIME.len() + EVENT_MESSAGE.len());
+        let most = most.min(self.limits.json);
+        self.json.reserve(usize::try_from(bytes).map_or(most, |bytes| bytes.min(most)));
+        self
+    }
+
     /// Whether `events` events of one time, whose messages have `message_bytes` in UTF-8 and `json_bytes` as JSON together,
     /// still have room. In an empty body everything has that one line of a log can be.
     pub fn room(&self, timestamp_ms: i64, message_bytes: usize, json_bytes: usize, events: usize) -> bool {

@@ -303,8 +303,10 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
     /// Cursors to disk, counters and problems to the board; nothing when nothing changed.
     async fn report(&mut self) {
         self.shared.save_cursors(None).await;
-        let shared = Arc::clone(&self.shared);
-        let _ = tokio::task::spawn_blocking(move || shared.noted(&shared.places.sync())).await;
+        if !self.shared.places.is_synced() {
+            let shared = Arc::clone(&self.shared);
+            let _ = tokio::task::spawn_blocking(move || shared.noted(&shared.places.sync())).await;
+        }
         self.reports = self.reports.wrapping_add(1);
         if self.reports.is_multiple_of(ASK_FOR_LEFT_EVERY) && !self.stop.is_cancelled() {
             self.look_for_left().await;

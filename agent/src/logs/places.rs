@@ -87,6 +87,11 @@ impl Places {
         self.append(&mut memory, &Line { source: source.to_owned(), place: None })
     }
 
+    /// Whether everything that was written is on the disk.
+    pub fn is_synced(&self) -> bool {
+        !self.memory().unsynced
+    }
+
     /// Brings what was written to the disk.
     ///
     /// # Errors

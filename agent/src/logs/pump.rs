@@ -208,7 +208,7 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
     async fn send(&mut self, flight: &mut Flight, ahead: Ahead) {
         let permit = self.turn().await;
         let close = ahead.unread == 0 || self.will_not_go_on();
-        let builder = Builder::new(&self.outlet.destination, PUT_LOG_EVENTS);
+        let builder = Builder::new(&self.outlet.destination, PUT_LOG_EVENTS).expecting(ahead.unread);
         let now_ms = (self.shared.clock)().as_millisecond();
         let filled = self.work(move |feed| fill(feed, builder, close, now_ms)).await;
         let (filled, body) = match filled {

@@ -1,4 +1,5 @@
 //! What is fuzzed: functions of bytes that panic when a promise is broken.
 
+pub mod log_targets;
 pub mod model_targets;
 pub mod targets;
