@@ -331,7 +331,11 @@ fn status_json_has_the_names_of_the_contract_and_no_others() {
             "directory endpoint free_bytes gpu_restarts gpus prewarm reason service state version",
         ),
         ("/volumes/0", "device filesystem mount name size_bytes used_bytes volume_id"),
-        ("/logs", "backlog_bytes bytes_shipped events_dropped events_shipped oldest_unshipped_seconds"),
+        (
+            "/logs",
+            "backlog_bytes behind bytes_shipped dropped events_dropped events_shipped oldest_unshipped_seconds",
+        ),
+        ("/logs/dropped", "expired over_a_limit over_the_queue refused too_new too_old"),
         ("/secrets/0", "fetched_at name version_id"),
         ("/problems/0", "code hint message since"),
     ];

@@ -44,7 +44,7 @@ pub(super) async fn deliver<S, K: LogSink>(
                 parts.extend([second, first]);
             }
             Err(PutError::Refused { reason }) => {
-                shared.tally.dropped(1);
+                shared.tally.refused();
                 let (stream, bytes) = (&outlet.destination.stream, part.message_bytes(0..1));
                 tracing::warn!(%stream, %reason, bytes, "a log event was refused and dropped");
             }

@@ -296,6 +296,7 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
         let stream = stream.of(&parts);
         let destination = Destination { group: self.settings.group.clone(), stream };
         let outlet = Outlet { source: source.to_owned(), destination };
+        self.shared.tally.begins(source, &outlet.destination.stream);
         let (sender, presence) = watch::channel(presence);
         (Task { shared: Arc::clone(&self.shared), outlet, presence, stop: self.stop.clone() }, sender)
     }

@@ -140,7 +140,7 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
         }
         match self.work(|feed| feed.give_up_oldest()).await {
             Ok(Some(GivenUp { events, behind })) => {
-                self.shared.tally.dropped(events);
+                self.shared.tally.given_up(events);
                 self.earliest_ms = None;
                 let (stream, bound) = (&self.outlet.destination.stream, self.shared.bound);
                 tracing::warn!(%stream, events, bound, "log lines were given up: more would be kept than may be");

@@ -4,7 +4,7 @@
 //! Nothing that an application wrote is kept here.
 
 use super::sink::{Answer, PutError};
-use crate::status::{LOGS_LEFT_OUT, Logs};
+use crate::status::{Behind, Dropped, LOGS_LEFT_OUT, Logs};
 use jiff::Timestamp;
 use node::fault::{Hint, one_line};
 use node::problem::Problem;
@@ -13,6 +13,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How long events may stay undelivered before it is a problem: a short throttling or a failover is none.
 pub(super) const UNDELIVERED_SECONDS: i64 = 60;
+
+/// Lines that wait longer than this are shown by stream; a batch waits for two seconds.
+const BEHIND_SECONDS: u64 = 10;
+
+/// Shown of them.
+const BEHIND_SHOWN: usize = 10;
+
+/// Lines that wait longer than this for longer than [`UNDELIVERED_SECONDS`] are a problem, also where every call is
+/// answered: more is written than is shipped.
+const LAG_SECONDS: u64 = 300;
 
 /// For how long it is shown that a limit has left out events.
 const LEFT_OUT_SECONDS: i64 = 3_600;
@@ -30,6 +40,8 @@ pub(super) struct Waiting {
 
 #[derive(Debug, Default)]
 struct Stream {
+    /// Name of the stream at the destination.
+    name: String,
     waiting: Waiting,
     /// Bytes that are on the disk only because they are owed.
     kept: u64,
@@ -64,8 +76,43 @@ struct Trouble {
 #[derive(Debug, Default)]
 struct Counted {
     shipped: Logs,
+    /// By source.
     streams: BTreeMap<String, Stream>,
     cursors: Option<Trouble>,
+    /// Since when lines wait for too long.
+    lags_since: Option<Timestamp>,
+}
+
+impl Counted {
+    fn logs(&self, now: Timestamp) -> Logs {
+        let age = |earliest_ms: Option<i64>| {
+            let milliseconds =
+                earliest_ms.map_or(0, |earliest| now.as_millisecond().saturating_sub(earliest));
+            u64::try_from(milliseconds / 1000).unwrap_or(0)
+        };
+        let mut behind: Vec<Behind> = Vec::new();
+        for stream in self.streams.values().filter(|stream| stream.waiting.bytes > 0) {
+            let seconds = age(stream.waiting.earliest_ms);
+            if seconds > BEHIND_SECONDS {
+                behind.push(Behind {
+                    stream: stream.name.clone(),
+                    backlog_bytes: stream.waiting.bytes,
+                    oldest_unshipped_seconds: seconds,
+                    error: stream.undelivered.as_ref().map(|trouble| trouble.reason.clone()),
+                });
+            }
+        }
+        behind.sort_by_key(|stream| std::cmp::Reverse(stream.oldest_unshipped_seconds));
+        behind.truncate(BEHIND_SHOWN);
+        let waiting = || self.streams.values().map(|stream| stream.waiting);
+        Logs {
+            events_dropped: self.shipped.dropped.sum(),
+            backlog_bytes: waiting().map(|waiting| waiting.bytes).sum(),
+            oldest_unshipped_seconds: age(waiting().filter_map(|waiting| waiting.earliest_ms).min()),
+            behind,
+            ..self.shipped.clone()
+        }
+    }
 }
 
 /// The counters; one for the whole shipper.
@@ -80,6 +127,11 @@ impl Tally {
         Tally { group: group.to_owned(), counted: Mutex::default() }
     }
 
+    /// The name of a source's stream, for those who read of it.
+    pub(super) fn begins(&self, source: &str, stream: &str) {
+        self.stream(source, |known| stream.clone_into(&mut known.name));
+    }
+
     /// What the stream of a container holds now.
     pub(super) fn waiting(&self, container_id: &str, waiting: Waiting) {
         self.stream(container_id, |stream| stream.waiting = waiting);
@@ -90,20 +142,28 @@ impl Tally {
         let mut counted = self.counted();
         counted.shipped.events_shipped += events;
         counted.shipped.bytes_shipped += bytes;
-        counted.shipped.events_dropped += (answer.expired + answer.too_old + answer.too_new) as u64;
+        let dropped = &mut counted.shipped.dropped;
+        dropped.expired += answer.expired as u64;
+        dropped.too_old += answer.too_old as u64;
+        dropped.too_new += answer.too_new as u64;
         let stream = counted.streams.entry(container_id.to_owned()).or_default();
         stream.undelivered.take().is_some()
     }
 
-    /// Events were given up.
-    pub(super) fn dropped(&self, events: u64) {
-        self.counted().shipped.events_dropped += events;
+    /// Events were given up, because more would have been kept than may be.
+    pub(super) fn given_up(&self, events: u64) {
+        self.counted().shipped.dropped.over_the_queue += events;
+    }
+
+    /// The destination does not take this event, and never will.
+    pub(super) fn refused(&self) {
+        self.counted().shipped.dropped.refused += 1;
     }
 
     /// A limit of node.toml has left out events of a source. It is a problem until nothing was left out for an hour.
     pub(super) fn left_out(&self, source: &str, events: u64, now: Timestamp) {
         let mut counted = self.counted();
-        counted.shipped.events_dropped += events;
+        counted.shipped.dropped.over_a_limit += events;
         let stream = counted.streams.entry(source.to_owned()).or_default();
         let before = stream.left_out.filter(|before| before.is_fresh(now));
         let since = before.map_or(now, |before| before.since);
@@ -171,16 +231,34 @@ impl Tally {
 
     /// The counters and the problems as of `now`.
     pub(super) fn report(&self, now: Timestamp) -> (Logs, Vec<Problem>) {
-        let counted = self.counted();
-        let waiting = || counted.streams.values().map(|stream| stream.waiting);
-        let earliest = waiting().filter_map(|waiting| waiting.earliest_ms).min();
-        let age = earliest.map_or(0, |earliest| now.as_millisecond().saturating_sub(earliest) / 1000);
-        let logs = Logs {
-            backlog_bytes: waiting().map(|waiting| waiting.bytes).sum(),
-            oldest_unshipped_seconds: u64::try_from(age).unwrap_or(0),
-            ..counted.shipped.clone()
+        let mut counted = self.counted();
+        let logs = counted.logs(now);
+        counted.lags_since = match logs.oldest_unshipped_seconds > LAG_SECONDS {
+            true => counted.lags_since.or(Some(now)),
+            false => None,
         };
-        (logs, self.problems(&counted, now))
+        let mut problems = self.problems(&counted, now);
+        problems.extend(self.lag(&counted, &logs, now));
+        (logs, problems)
+    }
+
+    /// Where calls are answered and lines wait all the same. Where they are not, that is the problem.
+    fn lag(&self, counted: &Counted, logs: &Logs, now: Timestamp) -> Option<Problem> {
+        let since = counted.lags_since?;
+        let fresh = now.as_second() - since.as_second() < UNDELIVERED_SECONDS;
+        if fresh || counted.streams.values().any(|stream| stream.undelivered.is_some()) {
+            return None;
+        }
+        let first = logs.behind.first()?;
+        let (seconds, stream, group) = (first.oldest_unshipped_seconds, &first.stream, &self.group);
+        Some(Problem {
+            code: "logs_behind".to_owned(),
+            message: format!(
+                "log lines of {stream} wait for {seconds} s to be delivered to log group {group}"
+            ),
+            hint: Some("it writes more than is shipped: look at max_rate in [services.NAME.logs]".to_owned()),
+            since,
+        })
     }
 
     /// One problem of each kind: what is wrong with one stream of the group is nearly always wrong with all.
@@ -292,12 +370,56 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_up_is_told_by_reason_and_as_a_sum() {
+        let tally = Tally::new("g");
+        tally.answered("one", 7, 70, Answer { expired: 1, too_old: 2, too_new: 3 });
+        tally.given_up(4);
+        tally.refused();
+        tally.left_out("one", 5, at(100));
+        let logs = tally.report(at(100)).0;
+        let reasons =
+            Dropped { over_the_queue: 4, over_a_limit: 5, expired: 1, too_old: 2, too_new: 3, refused: 1 };
+        assert_eq!((logs.dropped, logs.events_dropped), (reasons, 16));
+    }
+
+    #[test]
+    fn who_waits_is_told_by_stream_the_longest_first_and_why() {
+        let tally = Tally::new("g");
+        for (source, age) in [("one", 20), ("two", 5), ("three", 400)] {
+            tally.begins(source, &format!("i-1/{source}"));
+            tally.waiting(source, Waiting { bytes: 10, earliest_ms: Some((1_000 - age) * 1000) });
+        }
+        tally.undelivered("one", &PutError::Retry { reason: "no route".to_owned() }, at(1_000));
+        let behind = tally.report(at(1_000)).0.behind;
+        let told: Vec<_> = behind.iter().map(|it| (it.stream.as_str(), it.error.as_deref())).collect();
+        assert_eq!(told, [("i-1/three", None), ("i-1/one", Some("no route"))]);
+    }
+
+    #[test]
+    fn lines_that_wait_long_while_calls_are_answered_are_a_problem_after_a_minute() {
+        let tally = Tally::new("g");
+        tally.begins("one", "i-1/api");
+        let waiting = || tally.waiting("one", Waiting { bytes: 10, earliest_ms: Some(0) });
+        waiting();
+        assert_eq!(codes(&tally, 301), [""; 0], "a backlog of an earlier run is caught up");
+        assert_eq!(codes(&tally, 361), ["logs_behind"]);
+        let error = PutError::Denied { reason: "no".to_owned() };
+        tally.undelivered("one", &error, at(400));
+        assert_eq!(codes(&tally, 400), ["logs_denied"]);
+        tally.answered("one", 1, 1, Answer::default());
+        tally.waiting("one", Waiting::default());
+        assert_eq!(codes(&tally, 401), [""; 0]);
+        waiting();
+        assert_eq!(codes(&tally, 402), [""; 0], "it began anew");
+    }
+
+    #[test]
     fn backlog_and_its_age_are_over_all_streams_and_end_with_them() {
         let tally = Tally::new("g");
         tally.waiting("one", Waiting { bytes: 10, earliest_ms: Some(7_000) });
         tally.waiting("two", Waiting { bytes: 5, earliest_ms: Some(9_000) });
         let (logs, _) = tally.report(at(10));
-        assert_eq!((logs.backlog_bytes, logs.oldest_unshipped_seconds), (15, 3));
+        assert_eq!((logs.backlog_bytes, logs.oldest_unshipped_seconds, logs.behind.len()), (15, 3, 0));
         tally.waiting("one", Waiting::default());
         tally.forget("two");
         assert_eq!(tally.report(at(10)).0, Logs::default());

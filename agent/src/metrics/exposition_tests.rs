@@ -141,7 +141,8 @@ fn numbers_stand_under_the_names_that_the_readme_promises() {
     assert_eq!(is("service_state", &[("service", "api"), ("state", "failed")]), Some(0.0));
     assert_eq!(is("service_update_state", &[("service", "web"), ("state", "held")]), Some(1.0));
     assert_eq!(is("model_memory_bytes", &[("model", "llama3.2:3b")]), Some(3e9));
-    assert_eq!(is("log_events_dropped_total", &[]), Some(100.0));
+    assert_eq!(is("log_events_dropped_total", &[("reason", "over the queue")]), Some(100.0));
+    assert_eq!(is("log_events_dropped_total", &[("reason", "too old")]), Some(0.0));
     assert_eq!(is("log_oldest_unshipped_seconds", &[]), Some(7.0));
     assert_eq!(is("problems", &[("code", "x")]), Some(2.0));
     assert_eq!(is("process_resident_memory_bytes", &[]), Some(16_777_216.0));

@@ -231,7 +231,12 @@ fn logs(status: &Status) -> Vec<Family> {
             "Log events that CloudWatch Logs took.",
             logs.events_shipped,
         ),
-        counter("node_agent_log_events_dropped_total", "Log events that were given up.", logs.events_dropped),
+        Family::counter("node_agent_log_events_dropped_total", "Log events that were given up, by reason.")
+            .each(
+                &logs.dropped.by_reason(),
+                |(why, _)| vec![("reason", *why)],
+                |(_, events)| Some(*events as f64),
+            ),
         counter(
             "node_agent_log_bytes_shipped_total",
             "Bytes of the events that were taken.",

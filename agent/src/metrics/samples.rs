@@ -8,8 +8,8 @@ use super::collection::{
 use crate::board::Board;
 use crate::observed::Container;
 use crate::status::{
-    HealthState, Logs, Model, ModelState, Node, NodeState, Service, ServiceState, Status, UpdateState,
-    UpdateStatus, Volume,
+    Dropped, HealthState, Logs, Model, ModelState, Node, NodeState, Service, ServiceState, Status,
+    UpdateState, UpdateStatus, Volume,
 };
 use jiff::Timestamp;
 use node::problem::Problem;
@@ -165,9 +165,11 @@ pub(super) fn collection(seconds: u32) -> Collection {
             logs: Logs {
                 events_shipped: count * 10,
                 events_dropped: count,
+                dropped: Dropped { over_the_queue: count, ..Dropped::default() },
                 bytes_shipped: count * 100,
                 backlog_bytes: 55,
                 oldest_unshipped_seconds: 7,
+                behind: Vec::new(),
             },
             secrets: Vec::new(),
             problems: vec![problem("x", "one"), problem("x", "two"), problem("y", "three")],

@@ -2,7 +2,7 @@
 
 use super::table::{Cell, cell, lay_out};
 use super::text::{Page, Tone, age, bytes, clean, count, cut, short_digest, short_image, wrap};
-use crate::status::{HealthState, NodeState, Service, ServiceState, Status, UpdateState, Volume};
+use crate::status::{Behind, HealthState, NodeState, Service, ServiceState, Status, UpdateState, Volume};
 use jiff::Timestamp;
 use node::problem::Problem;
 
@@ -200,11 +200,22 @@ fn below(status: &Status, now: Timestamp, page: Page) -> String {
     let logs = &status.logs;
     let mut line = format!("logs: {} events shipped", count(logs.events_shipped));
     line.push_str(&format!(", {} dropped", count(logs.events_dropped)));
+    let reasons = logs.dropped.by_reason().into_iter().filter(|(_, events)| *events > 0);
+    let reasons: Vec<String> = reasons.map(|(why, events)| format!("{} {why}", count(events))).collect();
+    if !reasons.is_empty() {
+        line.push_str(&format!(" ({})", reasons.join(", ")));
+    }
     line.push_str(&format!(", {} waiting", bytes(logs.backlog_bytes)));
     if logs.oldest_unshipped_seconds > 0 {
         line.push_str(&format!(", the oldest for {} s", logs.oldest_unshipped_seconds));
     }
     let mut text = wrap(&line, 0, page.width);
+    for Behind { stream, backlog_bytes, oldest_unshipped_seconds, error } in &logs.behind {
+        let why = error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+        let waiting = bytes(*backlog_bytes);
+        let line = format!("{stream}: {waiting} waiting, the oldest for {oldest_unshipped_seconds} s{why}");
+        text.push_str(&wrap(&line, 2, page.width));
+    }
     for secret in &status.secrets {
         let state = match (&secret.version_id, secret.fetched_at) {
             (Some(version), Some(at)) => {

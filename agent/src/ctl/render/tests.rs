@@ -113,8 +113,19 @@ fn degraded() -> Status {
         size_bytes: None,
         used_bytes: None,
     });
-    status.logs =
-        Logs { events_dropped: 3, backlog_bytes: 2_621_440, oldest_unshipped_seconds: 61, ..status.logs };
+    status.logs = Logs {
+        events_dropped: 3,
+        dropped: Dropped { over_the_queue: 2, too_old: 1, ..Dropped::default() },
+        backlog_bytes: 2_621_440,
+        oldest_unshipped_seconds: 61,
+        behind: vec![Behind {
+            stream: "i-0123456789abcdef0/api".to_owned(),
+            backlog_bytes: 2_097_152,
+            oldest_unshipped_seconds: 61,
+            error: Some("ThrottlingException: Rate exceeded".to_owned()),
+        }],
+        ..status.logs
+    };
     status.secrets.push(Secret { name: "db".to_owned(), version_id: None, fetched_at: None });
     status
 }

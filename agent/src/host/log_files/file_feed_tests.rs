@@ -300,7 +300,8 @@ async fn a_log_that_is_read_to_its_end_rings_when_it_goes_on_and_one_that_is_not
     let mut feed = scene.feed(None);
     feed.news = watch.folder(&scene.container());
     let bell = feed.bell().unwrap();
-    let rung = async || tokio::time::timeout(std::time::Duration::from_secs(10), bell.notified()).await.is_ok();
+    let rung =
+        async || tokio::time::timeout(std::time::Duration::from_secs(10), bell.notified()).await.is_ok();
     assert!(!feed.look().unwrap().rings, "there is something to read");
     read(&mut feed, false);
     for step in ["a line", "a rotation", "an end"] {

@@ -156,12 +156,7 @@ fn json_feed(source: Source, rules: &Rules, news: Option<News>) -> Box<dyn Feed>
 }
 
 /// A file of the node.
-fn node_file_feed(
-    source: Source,
-    shaping: &Shaping,
-    rules: &Rules,
-    news: Option<News>,
-) -> Box<dyn Feed> {
+fn node_file_feed(source: Source, shaping: &Shaping, rules: &Rules, news: Option<News>) -> Box<dyn Feed> {
     let refine = refined(&source, shaping, rules);
     Box::new(FileFeed::new(source, Format::Lines, Assembler::new(rules.max_event, refine), news))
 }
