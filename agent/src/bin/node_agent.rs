@@ -34,6 +34,9 @@ const WORKERS: usize = 2;
 /// File writes, name look-ups, and a disk that hangs. The default, 512, is more than the unit's TasksMax.
 const BLOCKING_THREADS: usize = 16;
 
+/// One for each worker.
+const HEAPS: i32 = 2;
+
 fn main() -> ExitCode {
     // Not in the usage: the agent calls itself, see there.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == model_files::ARGUMENT) {
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Err(code) => return ExitCode::from(code),
     };
     node::cloud::install_crypto_provider();
+    share_memory_between_threads();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -65,6 +69,15 @@ fn main() -> ExitCode {
             output::note(&format!("node-agent cannot start: {}", one_line(&error)));
             ExitCode::from(exit::FAILED)
         }
+    }
+}
+
+/// glibc gives nearly every thread a heap of its own, and each keeps what its busiest moment took. Ours take turns.
+fn share_memory_between_threads() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it sets a number of the allocator, before there is a second thread.
+    unsafe {
+        nix::libc::mallopt(nix::libc::M_ARENA_MAX, HEAPS);
     }
 }
 
