@@ -202,6 +202,9 @@ pub struct Logs {
     /// Streams that wait for longer than a batch does, the one that waits longest first; no more than ten.
     #[serde(default)]
     pub behind: Vec<Behind>,
+    /// Of the services that have a budget for the day.
+    #[serde(default)]
+    pub budgets: Vec<Budget>,
 }
 
 /// Events that were given up.
@@ -238,6 +241,19 @@ impl Dropped {
             ("refused", self.refused),
         ]
     }
+}
+
+/// What is used up today (UTC) of `[services.NAME.logs] daily`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// `[services.NAME]`
+    pub service: String,
+    /// The budget, in bytes as CloudWatch Logs charges them.
+    pub daily_bytes: u64,
+    /// Shipped of it.
+    pub used_bytes: u64,
+    /// Left out because it was used up.
+    pub events_left_out: u64,
 }
 
 /// A stream whose lines wait.

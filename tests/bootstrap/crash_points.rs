@@ -157,7 +157,7 @@ fn kill_at(scene: &Scene, point: &Point, only_main: bool) -> Ended {
 /// `thoroughly`: this case is the one that has each kind of change killed at.
 fn kills(extent: &mut Extent, points: &[Point], thoroughly: bool) -> Vec<Kill> {
     let Extent { all, seed } = extent;
-    let mut chosen = if *all { points.to_vec() } else { sample(points, (2, 3), seed) };
+    let mut chosen = if *all { points.to_vec() } else { sample(points, (1, 2), seed) };
     if !*all && !thoroughly {
         // What has nothing to do with the volume is the same in each case.
         let is_the_volumes = |point: &Point| {

@@ -313,7 +313,8 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
             self.look_for_left().await;
         }
         let now = (self.shared.clock)();
-        let current = self.shared.tally.report(now);
+        let mut current = self.shared.tally.report(now);
+        current.0.budgets = self.shared.source.budgets(now);
         let before = self.published.as_ref();
         if before.is_none_or(|(logs, _)| *logs != current.0) {
             self.board.publish_logs(current.0.clone(), now);

@@ -8,7 +8,7 @@
 use super::body::Builder;
 use super::escape;
 use super::multiline::{Joined, Joiner, Rule};
-use super::shape::{Labels, PatternError, Reason, Shape, Verdict};
+use super::shape::{Labels, PatternError, Reason, Shape, State, Verdict};
 use node::config::settings::{Field, Shaping};
 use std::collections::VecDeque;
 
@@ -70,6 +70,11 @@ impl<P: Copy + Ord> Refine<P> {
         };
         refine.begin_joining();
         Ok(Some(refine))
+    }
+
+    /// Goes on where the rules stood for what came before.
+    pub fn resume(&mut self, state: State) {
+        self.shape.resume(state);
     }
 
     fn begin_joining(&mut self) {

@@ -80,6 +80,19 @@ pub struct State {
     sampled: Vec<u32>,
 }
 
+impl State {
+    /// The day in which `now_ms` is, if anything came in it.
+    pub fn today(&self, now_ms: i64) -> Option<Day> {
+        self.account.day(now_ms)
+    }
+
+    /// Of a later day, or with more of the same day.
+    pub fn is_further_than(&self, other: &State) -> bool {
+        let so_far = |state: &State| (state.account.today().number, state.account.today().seen());
+        so_far(self) > so_far(other)
+    }
+}
+
 /// The rules of one source, and where they stand. A copy stays where it was made.
 #[derive(Clone)]
 pub struct Shape {

@@ -3,6 +3,7 @@
 
 use super::feed::Feed;
 use crate::engine::EngineError;
+use crate::status::Budget;
 use bytes::Bytes;
 use futures_util::Stream;
 use jiff::Timestamp;
@@ -81,6 +82,12 @@ pub trait LogSource: Send + Sync + 'static {
     fn left(&self, known: BTreeSet<String>) -> impl Future<Output = Vec<Left>> + Send {
         drop(known);
         ready(Vec::new())
+    }
+
+    /// What is used up of the budgets of the day.
+    fn budgets(&self, now: Timestamp) -> Vec<Budget> {
+        let _ = now;
+        Vec::new()
     }
 
     /// The lines of a container from its first one that is not older than `since` (all of them without it), in the

@@ -4,7 +4,7 @@
 //! Nothing that an application wrote is kept here.
 
 use super::sink::{Answer, PutError};
-use crate::status::{Behind, Dropped, LOGS_LEFT_OUT, Logs};
+use crate::status::{Behind, LOGS_LEFT_OUT, Logs};
 use jiff::Timestamp;
 use node::fault::{Hint, one_line};
 use node::problem::Problem;
@@ -320,6 +320,7 @@ fn left_out(counted: &Counted, now: Timestamp) -> Option<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::Dropped;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

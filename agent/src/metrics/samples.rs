@@ -170,6 +170,7 @@ pub(super) fn collection(seconds: u32) -> Collection {
                 backlog_bytes: 55,
                 oldest_unshipped_seconds: 7,
                 behind: Vec::new(),
+                budgets: Vec::new(),
             },
             secrets: Vec::new(),
             problems: vec![problem("x", "one"), problem("x", "two"), problem("y", "three")],

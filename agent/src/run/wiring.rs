@@ -187,7 +187,7 @@ fn shipping(
         settings: logs,
         instance_id: facts.instance_id.clone(),
         node_name: settings.node_name.clone(),
-        source: ContainerLogs::new(agent.docker.clone(), Keep::new(&state), rules),
+        source: ContainerLogs::new(agent.docker.clone(), Keep::new(&state), rules, &state),
         sink,
         beside,
         state,

@@ -2,7 +2,9 @@
 
 use super::table::{Cell, cell, lay_out};
 use super::text::{Page, Tone, age, bytes, clean, count, cut, short_digest, short_image, wrap};
-use crate::status::{Behind, HealthState, NodeState, Service, ServiceState, Status, UpdateState, Volume};
+use crate::status::{
+    Behind, Budget, HealthState, NodeState, Service, ServiceState, Status, UpdateState, Volume,
+};
 use jiff::Timestamp;
 use node::problem::Problem;
 
@@ -214,6 +216,13 @@ fn below(status: &Status, now: Timestamp, page: Page) -> String {
         let why = error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
         let waiting = bytes(*backlog_bytes);
         let line = format!("{stream}: {waiting} waiting, the oldest for {oldest_unshipped_seconds} s{why}");
+        text.push_str(&wrap(&line, 2, page.width));
+    }
+    for Budget { service, daily_bytes, used_bytes, events_left_out } in &logs.budgets {
+        let mut line = format!("{service}: {} of {} shipped today", bytes(*used_bytes), bytes(*daily_bytes));
+        if *events_left_out > 0 {
+            line.push_str(&format!(", {} events left out", count(*events_left_out)));
+        }
         text.push_str(&wrap(&line, 2, page.width));
     }
     for secret in &status.secrets {

@@ -124,6 +124,12 @@ fn degraded() -> Status {
             oldest_unshipped_seconds: 61,
             error: Some("ThrottlingException: Rate exceeded".to_owned()),
         }],
+        budgets: vec![Budget {
+            service: "api".to_owned(),
+            daily_bytes: 5 << 30,
+            used_bytes: 5 << 30,
+            events_left_out: 1_204,
+        }],
         ..status.logs
     };
     status.secrets.push(Secret { name: "db".to_owned(), version_id: None, fetched_at: None });

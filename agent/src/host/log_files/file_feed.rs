@@ -5,6 +5,7 @@
 
 mod bound;
 
+use super::budgets::Budgets;
 use super::folder::Kept;
 use super::keep::Source;
 use super::watch::News;
@@ -42,6 +43,7 @@ const LATE_WRITES_MS: i64 = 5_000;
 pub(super) struct FileFeed {
     source: Source,
     news: Option<News>,
+    budget: Option<Arc<Budgets>>,
     format: Format,
     assembler: Assembler<Place>,
     read: Place,
@@ -72,6 +74,7 @@ impl FileFeed {
         FileFeed {
             source,
             news,
+            budget: None,
             format,
             noted: assembler.noted().map(|noted| (first, noted)).into_iter().collect(),
             assembler,
@@ -80,6 +83,11 @@ impl FileFeed {
             latest_ms: None,
             buffer: Vec::new(),
         }
+    }
+
+    /// The same, whose rules tell how far they are with what was delivered.
+    pub(super) fn with_budget(self, budget: Option<Arc<Budgets>>) -> FileFeed {
+        FileFeed { budget, ..self }
     }
 
     /// Bytes from a place to the end of the log.
@@ -349,6 +357,9 @@ impl Feed for FileFeed {
         self.delivered = upto;
         while self.noted.get(1).is_some_and(|(place, _)| *place <= upto) {
             self.noted.pop_front();
+        }
+        if let (Some(budget), Some((_, refined))) = (&self.budget, self.noted.front()) {
+            budget.note(&self.source.service, refined.state());
         }
         self.drop_what_is_delivered();
     }

@@ -5,6 +5,7 @@
 //! delivered, also while the agent is dead; nothing is copied, and nothing is written into what is the engine's.
 //! Not its job: sending, and deciding when.
 
+mod budgets;
 mod file_feed;
 mod folder;
 mod keep;
@@ -19,6 +20,8 @@ use crate::logs::feed::{Feed, Place};
 use crate::logs::json_file::Parser;
 use crate::logs::refine::Refine;
 use crate::logs::source::{Left, LogSource, SourceError, SourceLine};
+use crate::status::Budget;
+use budgets::Budgets;
 use file_feed::{FileFeed, Format};
 use futures_util::Stream;
 use jiff::Timestamp;
@@ -27,7 +30,7 @@ pub use keep::{Keep, Source};
 use node::config::settings::{self, Field, Shaping, Units};
 use node::fault::one_line;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::spawn_blocking;
 use unit_feed::UnitFeed;
@@ -40,6 +43,7 @@ pub struct ContainerLogs {
     keep: Arc<Keep>,
     watch: Arc<Watch>,
     rules: Arc<Rules>,
+    budgets: Arc<Budgets>,
 }
 
 /// What of node.toml says how logs are read.
@@ -68,16 +72,17 @@ const KERNEL: &str = "kernel.oom";
 
 impl ContainerLogs {
     /// Files are kept in `keep`; within a runtime. From now on the engine removes no container before its log is kept.
-    pub fn new(docker: Docker, keep: Keep, rules: Rules) -> ContainerLogs {
+    pub fn new(docker: Docker, keep: Keep, rules: Rules, state: &Path) -> ContainerLogs {
         let keep = Arc::new(keep);
         docker.keep_logs(Arc::clone(&keep));
         keep.forget_files(|path| node_files::names(&rules.files, path));
-        ContainerLogs { docker, keep, watch: Arc::new(Watch::new()), rules: Arc::new(rules) }
+        let budgets = Arc::new(Budgets::load(state));
+        ContainerLogs { docker, keep, watch: Arc::new(Watch::new()), rules: Arc::new(rules), budgets }
     }
 
     fn feed(&self, source: Source) -> Box<dyn Feed> {
         let news = self.news(&source);
-        json_feed(source, &self.rules, news)
+        json_feed(source, &self.rules, news, Some(&self.budgets))
     }
 
     fn news(&self, source: &Source) -> Option<News> {
@@ -96,7 +101,7 @@ impl ContainerLogs {
             match self.keep.begin(&key, &log) {
                 Ok(source) => {
                     let news = self.news(&source);
-                    let feed = node_file_feed(source, &file.shaping, &self.rules, news);
+                    let feed = node_file_feed(source, &file.shaping, &self.rules, (news, &self.budgets));
                     let stream = file.stream.clone();
                     new.push(Left { source: key, name: log.service, stream, of_container: false, feed });
                 }
@@ -145,33 +150,57 @@ impl ContainerLogs {
 
 /// The log of a container that is looked at now and then.
 pub fn container_feed(source: Source, rules: &Rules) -> Box<dyn Feed> {
-    json_feed(source, rules, None)
+    json_feed(source, rules, None, None)
 }
 
-fn json_feed(source: Source, rules: &Rules, news: Option<News>) -> Box<dyn Feed> {
+fn json_feed(
+    source: Source,
+    rules: &Rules,
+    news: Option<News>,
+    budgets: Option<&Arc<Budgets>>,
+) -> Box<dyn Feed> {
     let shaping = rules.services.get(&source.service).cloned().unwrap_or_default();
-    let refine = refined(&source, &shaping, rules);
+    let budget = budgets.filter(|_| shaping.daily.is_some());
+    let refine = refined(&source, &shaping, rules, budget);
     let assembler = Assembler::new(rules.max_event, refine);
-    Box::new(FileFeed::new(source, Format::Json(Parser::default()), assembler, news))
+    let feed = FileFeed::new(source, Format::Json(Parser::default()), assembler, news);
+    Box::new(feed.with_budget(budget.cloned()))
 }
 
 /// A file of the node.
-fn node_file_feed(source: Source, shaping: &Shaping, rules: &Rules, news: Option<News>) -> Box<dyn Feed> {
-    let refine = refined(&source, shaping, rules);
-    Box::new(FileFeed::new(source, Format::Lines, Assembler::new(rules.max_event, refine), news))
+fn node_file_feed(
+    source: Source,
+    shaping: &Shaping,
+    rules: &Rules,
+    (news, budgets): (Option<News>, &Arc<Budgets>),
+) -> Box<dyn Feed> {
+    let budget = shaping.daily.is_some().then_some(budgets);
+    let refine = refined(&source, shaping, rules, budget);
+    let feed = FileFeed::new(source, Format::Lines, Assembler::new(rules.max_event, refine), news);
+    Box::new(feed.with_budget(budget.cloned()))
 }
 
-fn refined(source: &Source, shaping: &Shaping, rules: &Rules) -> Option<Refine<Place>> {
+fn refined(
+    source: &Source,
+    shaping: &Shaping,
+    rules: &Rules,
+    budget: Option<&Arc<Budgets>>,
+) -> Option<Refine<Place>> {
     let known = |field| match field {
         Field::Service => Some(source.service.as_str()),
         Field::ImageDigest => source.digest.as_deref(),
         Field::InstanceId => Some(rules.instance_id.as_str()),
     };
-    Refine::new(shaping, rules.max_event, known).unwrap_or_else(|error| {
+    let mut refine = Refine::new(shaping, rules.max_event, known).unwrap_or_else(|error| {
         // They were compiled when node.toml was checked. What cannot be judged is shipped.
         tracing::error!(source = source.service, reason = one_line(&error), "a log is shipped as it is");
         None
-    })
+    });
+    let before = budget.and_then(|budget| budget.of(&source.service));
+    if let (Some(refine), Some(before)) = (&mut refine, before) {
+        refine.resume(before);
+    }
+    refine
 }
 
 /// When the machine was started; what the journal has from before is another instance's, where the image was made.
@@ -205,6 +234,10 @@ impl LogSource for ContainerLogs {
         };
         tracing::warn!(container_id, reason, "a log is read through the engine, which costs more");
         Ok(None)
+    }
+
+    fn budgets(&self, now: Timestamp) -> Vec<Budget> {
+        self.budgets.shown(&self.rules.services, now)
     }
 
     async fn left(&self, known: BTreeSet<String>) -> Vec<Left> {

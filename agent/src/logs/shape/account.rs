@@ -75,6 +75,11 @@ pub struct Day {
 }
 
 impl Day {
+    /// All events, whatever became of them.
+    pub(super) fn seen(&self) -> u64 {
+        self.kept.events + self.dropped.iter().map(|amount| amount.events).sum::<u64>()
+    }
+
     /// What was left out for one reason.
     pub fn dropped(&self, reason: Reason) -> Amount {
         self.dropped[reason as usize]
@@ -96,6 +101,12 @@ impl Account {
 
     pub(super) fn days(&self) -> impl Iterator<Item = &Day> {
         std::iter::once(&self.today).chain(&self.before)
+    }
+
+    /// The day in which `at_ms` is.
+    pub(super) fn day(&self, at_ms: i64) -> Option<Day> {
+        let number = at_ms.div_euclid(DAY_MS);
+        self.days().find(|day| day.number == number).copied()
     }
 
     /// Begins a new day where `at` is in one. A day that has not come yet by `now_ms` was one of a clock that has been set
