@@ -7,7 +7,7 @@
 use super::assemble::{Assembler, Taken};
 use super::body::Builder;
 use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
-use std::collections::VecDeque;
+use super::held::Held;
 
 /// Held while the service does not answer: hours of metrics of a small node.
 const HELD_AT_MOST: usize = 4096;
@@ -19,66 +19,57 @@ type Line = (i64, String);
 pub struct LinesFeed<N> {
     next: N,
     assembler: Assembler<Place>,
-    held: VecDeque<Line>,
-    read: usize,
-    delivered: u64,
+    held: Held<Line>,
 }
 
 impl<N: FnMut() -> Option<Line> + Send + 'static> LinesFeed<N> {
     /// Takes lines from `next`, which does not wait.
     pub fn new(next: N, max_event: usize) -> LinesFeed<N> {
         let assembler = Assembler::new(max_event, None);
-        LinesFeed { next, assembler, held: VecDeque::new(), read: 0, delivered: 0 }
+        LinesFeed { next, assembler, held: Held::default() }
     }
 
     fn take(&mut self) {
         while self.held.len() < HELD_AT_MOST
             && let Some(line) = (self.next)()
         {
-            self.held.push_back(line);
+            let bytes = line.1.len();
+            self.held.push(line, bytes);
         }
-    }
-
-    fn place(&self) -> Place {
-        Place { file: 0, offset: self.delivered + self.read as u64 }
     }
 }
 
 impl<N: FnMut() -> Option<Line> + Send + 'static> Feed for LinesFeed<N> {
     fn begin(&mut self, delivered: Option<Place>) {
-        self.delivered = delivered.map_or(0, |place| place.offset);
+        self.held.begin(delivered);
     }
 
     fn look(&mut self) -> Result<Ahead, FeedError> {
         self.take();
-        let bytes = |from: usize| self.held.iter().skip(from).map(|(_, text)| text.len() as u64).sum();
-        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false, rings: false })
+        Ok(self.held.ahead())
     }
 
     fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         self.take();
         let mut more = false;
-        while let Some((timestamp_ms, text)) = self.held.get(self.read) {
-            let begins = self.place();
+        while let Some((timestamp_ms, text)) = self.held.first_unread() {
+            let begins = self.held.place();
             if self.assembler.text(*timestamp_ms, text.as_bytes(), begins, into) == Taken::Full {
                 more = true;
                 break;
             }
-            self.read += 1;
+            self.held.was_read();
         }
-        Ok(Filled { behind: self.place(), more, left_out: 0 })
+        Ok(Filled { behind: self.held.place(), more, left_out: 0 })
     }
 
     fn delivered(&mut self, upto: Place) {
-        while self.delivered < upto.offset && self.held.pop_front().is_some() {
-            self.read = self.read.saturating_sub(1);
-            self.delivered += 1;
-        }
+        self.held.delivered(upto);
     }
 
     fn go_back(&mut self) {
-        self.read = 0;
+        self.held.go_back();
         self.assembler.go_back(None);
     }
 

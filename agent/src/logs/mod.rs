@@ -33,6 +33,7 @@ pub mod escape;
 pub mod event;
 pub mod feed;
 pub mod glob;
+pub mod held;
 pub mod json_file;
 pub mod lines;
 pub mod multiline;

@@ -8,9 +8,9 @@ use crate::host::systemd::journal_feed::{Began, Begin, Entry, JournalFeed, Origi
 use crate::logs::assemble::{Assembler, Taken};
 use crate::logs::body::Builder;
 use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use crate::logs::held::Held;
 use node::config::settings::Units;
 use node::fault::one_line;
-use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,12 +37,7 @@ pub(super) struct UnitFeed {
     entries: Option<Receiver<Entry>>,
     bell: Arc<Notify>,
     assembler: Assembler<Place>,
-    /// Those that were not delivered, and how many of them were read.
-    held: VecDeque<Entry>,
-    held_bytes: usize,
-    read: usize,
-    /// How many were delivered so far.
-    delivered: u64,
+    held: Held<Entry>,
 }
 
 impl UnitFeed {
@@ -55,10 +50,7 @@ impl UnitFeed {
             entries: None,
             bell: Arc::default(),
             assembler: Assembler::new(max_event, None),
-            held: VecDeque::new(),
-            held_bytes: 0,
-            read: 0,
-            delivered: 0,
+            held: Held::default(),
         }
     }
 
@@ -83,29 +75,24 @@ impl UnitFeed {
 
     /// Takes what the thread has read, as far as there is room.
     fn take(&mut self) -> Result<(), FeedError> {
-        while self.held_bytes < BYTES_AHEAD {
+        while self.held.bytes() < BYTES_AHEAD {
             let Some(entries) = &self.entries else { return self.start() };
             match entries.try_recv() {
                 Ok(entry) => {
-                    self.held_bytes += size(&entry);
-                    self.held.push_back(entry);
+                    let bytes = size(&entry);
+                    self.held.push(entry, bytes);
                 }
                 Err(TryRecvError::Empty) => return Ok(()),
                 Err(TryRecvError::Disconnected) => {
                     // It has said why; what was not taken is read anew from behind what is held.
                     self.entries = None;
                     self.held.clear();
-                    (self.held_bytes, self.read) = (0, 0);
                     let source = io::Error::other("its reader has ended");
                     return Err(FeedError { operation: "go on reading", path: "the journal".into(), source });
                 }
             }
         }
         Ok(())
-    }
-
-    fn place(&self) -> Place {
-        Place { file: 0, offset: self.delivered + self.read as u64 }
     }
 
     /// With all units in one stream, each line says whose it is.
@@ -152,41 +139,31 @@ fn read_on(wanted: Wanted, begin: &Begin, entries: &SyncSender<Entry>, bell: &No
 
 impl Feed for UnitFeed {
     fn begin(&mut self, delivered: Option<Place>) {
-        self.delivered = delivered.map_or(0, |place| place.offset);
+        self.held.begin(delivered);
     }
 
     fn look(&mut self) -> Result<Ahead, FeedError> {
         self.take()?;
-        let bytes = |from: usize| self.held.iter().skip(from).map(size).sum::<usize>() as u64;
-        let rings = self.entries.is_some();
-        Ok(Ahead { unread: bytes(self.read), owed: bytes(0), kept: 0, ended: false, rings })
+        Ok(Ahead { rings: self.entries.is_some(), ..self.held.ahead() })
     }
 
     fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         self.take()?;
         let mut more = false;
-        while let Some(entry) = self.held.get(self.read) {
-            let (text, begins) = (self.text(entry), self.place());
+        while let Some(entry) = self.held.first_unread() {
+            let (text, begins) = (self.text(entry), self.held.place());
             if self.assembler.text(entry.timestamp_ms, &text, begins, into) == Taken::Full {
                 more = true;
                 break;
             }
-            self.read += 1;
+            self.held.was_read();
         }
-        Ok(Filled { behind: self.place(), more, left_out: 0 })
+        Ok(Filled { behind: self.held.place(), more, left_out: 0 })
     }
 
     fn delivered(&mut self, upto: Place) {
-        let mut last = None;
-        while self.delivered < upto.offset {
-            let Some(entry) = self.held.pop_front() else { break };
-            self.held_bytes -= size(&entry);
-            self.read = self.read.saturating_sub(1);
-            self.delivered += 1;
-            last = Some(entry.cursor);
-        }
-        if let Some(cursor) = last
+        if let Some(Entry { cursor, .. }) = self.held.delivered(upto)
             && let Err(error) = remember(&self.path, &cursor)
         {
             tracing::warn!(reason = one_line(&error), "cannot remember how far the journal was delivered");
@@ -194,7 +171,7 @@ impl Feed for UnitFeed {
     }
 
     fn go_back(&mut self) {
-        self.read = 0;
+        self.held.go_back();
         self.assembler.go_back(None);
     }
 
