@@ -75,6 +75,8 @@ pub(super) struct Pump<S, K> {
     latest_ms: i64,
     round_trip: Duration,
     earliest_ms: Option<i64>,
+    /// Seen when the place moved, so that a thread need not be woken once more for it.
+    fresh: Option<Ahead>,
 }
 
 impl<S: LogSource, K: LogSink> Pump<S, K> {
@@ -99,6 +101,7 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
             latest_ms: i64::MIN,
             round_trip: Duration::ZERO,
             earliest_ms: None,
+            fresh: None,
         }
     }
 
@@ -189,7 +192,14 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
     }
 
     async fn look(&mut self) -> Option<Ahead> {
+        if let Some(fresh) = self.fresh.take() {
+            return Some(fresh);
+        }
         let ahead = self.work(|feed| feed.look()).await;
+        self.seen(ahead)
+    }
+
+    fn seen(&self, ahead: Result<Ahead, FeedError>) -> Option<Ahead> {
         match ahead {
             Ok(ahead) => {
                 self.shared.tally.readable(&self.outlet.source);
@@ -312,6 +322,7 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
         while flight.next().await.is_some() {}
         self.latest_ms = i64::MIN;
         self.caught_up = false;
+        self.fresh = None;
         let _ = self
             .work(|feed| {
                 feed.go_back();
@@ -322,13 +333,14 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
 
     async fn move_behind(&mut self, place: Place) {
         let (shared, source) = (Arc::clone(&self.shared), self.outlet.source.clone());
-        let _ = self
+        let ahead = self
             .work(move |feed| {
                 shared.remember(&source, place);
                 feed.delivered(place);
-                Ok(())
+                feed.look()
             })
             .await;
+        self.fresh = self.seen(ahead);
     }
 
     async fn finish(mut self) {
