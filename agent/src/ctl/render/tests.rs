@@ -113,7 +113,14 @@ fn degraded() -> Status {
         size_bytes: None,
         used_bytes: None,
     });
-    status.logs = Logs {
+    status.logs = behind(&status.logs);
+    status.secrets.push(Secret { name: "db".to_owned(), version_id: None, fetched_at: None });
+    status
+}
+
+/// Logs that wait, and of which some were given up.
+fn behind(logs: &Logs) -> Logs {
+    Logs {
         events_dropped: 3,
         dropped: Dropped { over_the_queue: 2, too_old: 1, ..Dropped::default() },
         backlog_bytes: 2_621_440,
@@ -130,10 +137,8 @@ fn degraded() -> Status {
             used_bytes: 5 << 30,
             events_left_out: 1_204,
         }],
-        ..status.logs
-    };
-    status.secrets.push(Secret { name: "db".to_owned(), version_id: None, fetched_at: None });
-    status
+        ..logs.clone()
+    }
 }
 
 fn explanations() -> Vec<Explanation> {

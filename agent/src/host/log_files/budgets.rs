@@ -159,7 +159,7 @@ mod tests {
         let shown = budgets.shown(&rules, at(NOON));
         let used =
             Budget { service: "api".to_owned(), daily_bytes: 1_000, used_bytes: 1_000, events_left_out: 4 };
-        assert_eq!(shown, [used.clone()]);
+        assert_eq!(shown, std::slice::from_ref(&used));
         let tomorrow = budgets.shown(&rules, at(NOON + DAY_MS));
         assert_eq!(tomorrow, [Budget { used_bytes: 0, events_left_out: 0, ..used }]);
         second.resume(budgets.of("api").unwrap());
