@@ -25,14 +25,14 @@ STATIC = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(M
 STATIC_FLAGS = -C target-feature=+crt-static
 
 demo: prepare dist
-	@cargo build --locked -p harness --bin demo
+	@cargo build --locked --workspace --bin demo
 	@target/debug/demo $(if $(KEEP),--keep)
 
 test: prepare dist
 	@tests/run.sh
 
 test-vm: prepare dist
-	@cargo build --locked -p harness --bin machine
+	@cargo build --locked --workspace --bin machine
 	@NODE_AGENT_DIST=$(CURDIR)/$(DIST) target/debug/machine
 
 prepare:
@@ -56,11 +56,11 @@ fuzz:
 	@tests/fuzz.sh $(or $(SECONDS),20)
 
 bench: prepare dist
-	@cargo build --locked -p harness --bin bench
+	@cargo build --locked --workspace --bin bench
 	@target/debug/bench
 
 bench-logs: prepare dist
-	@cargo build --locked -p harness --bin bench
+	@cargo build --locked --workspace --bin bench
 	@target/debug/bench logs
 
 sizes: dist

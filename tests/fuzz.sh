@@ -9,7 +9,7 @@ build=target/fuzz
 
 without_libfuzzer() {
     echo "$1: the same targets run on stable, without coverage"
-    FUZZ_SEED=$(date +%s) FUZZ_CASES=$((seconds * 200)) cargo test --locked -p bootstrap -p agent --test fuzz -- --nocapture
+    FUZZ_SEED=$(date +%s) FUZZ_CASES=$((seconds * 200)) cargo test --locked --workspace --test fuzz -- --nocapture
     exit 0
 }
 command -v g++ >/dev/null || without_libfuzzer "no g++ to build libFuzzer with"
@@ -29,7 +29,7 @@ cargo +nightly build --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir 
     "${looked_into[@]}" || without_libfuzzer "the nightly compiler does not build the targets"
 
 # They are made by the real tools, and by code that cannot be linked with what looks into it.
-FUZZ_SEEDS_TO=$PWD/$build/seeds FUZZ_CASES=0 cargo test --quiet --locked -p bootstrap -p agent --test fuzz >/dev/null
+FUZZ_SEEDS_TO=$PWD/$build/seeds FUZZ_CASES=0 cargo test --quiet --locked --workspace --test fuzz >/dev/null
 for target in $targets; do
     mkdir -p "$build/corpus/$target" "$build/found"
     log=$build/$target.log

@@ -6,7 +6,7 @@ cargo fmt --all --check
 # Found from the workspace whatever directory cargo runs it in.
 export CLIPPY_CONF_DIR=$PWD
 cargo clippy --locked --workspace --all-targets -- -D warnings
-cargo test --quiet --locked -p agent --test house
+cargo test --quiet --locked --workspace --test house
 if ! command -v cargo-deny >/dev/null; then
     echo "installing cargo-deny (about two minutes, once)"
     cargo install --quiet --locked --version 0.20.2 cargo-deny
