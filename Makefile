@@ -22,11 +22,11 @@ HOST := x86_64-unknown-linux-gnu
 MUSL := x86_64-unknown-linux-musl
 # musl where its standard library is there, else glibc linked statically (ARCHITECTURE.md says what that costs).
 STATIC = $(if $(wildcard $(shell rustc --print sysroot)/lib/rustlib/$(MUSL)),$(MUSL),$(HOST))
+comma := ,
 # Every new instance downloads the bootstrap, and its relative relocations, packed, are a tenth of its size. musl unpacks
 # them since 1.2.4; with glibc they would ask for 2.36, which the agent's hosts need not have.
 PACKED = $(if $(filter $(MUSL),$(STATIC)), -C link-arg=-Wl$(comma)-z$(comma)pack-relative-relocs)
 STATIC_FLAGS = -C target-feature=+crt-static$(PACKED)
-comma := ,
 
 demo: prepare dist
 	@cargo build --locked --workspace --bin demo

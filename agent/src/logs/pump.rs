@@ -128,10 +128,10 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
             match self.due(ahead, &flight) {
                 Some(at) if at <= Instant::now() => self.send(&mut flight, ahead).await,
                 Some(at) => self.wait(&mut flight, at.min(Instant::now() + LOOK_EVERY)).await,
-                None if ahead.rings && flight.is_empty() => {
-                    self.wait(&mut flight, Instant::now() + LOOK_SELDOM).await;
+                None => {
+                    let rest = if ahead.rings && flight.is_empty() { LOOK_SELDOM } else { LOOK_EVERY };
+                    self.wait(&mut flight, Instant::now() + rest).await;
                 }
-                None => self.wait(&mut flight, Instant::now() + LOOK_EVERY).await,
             }
         }
     }

@@ -71,7 +71,7 @@ impl Budgets {
         memory.is_dirty = true;
         if memory.written.is_none_or(|written| written.elapsed() >= WRITE_EVERY) {
             memory.written = Some(Instant::now());
-            self.write(&mut memory);
+            write(&self.path, &mut memory);
         }
     }
 
@@ -93,14 +93,6 @@ impl Budgets {
             .collect()
     }
 
-    fn write(&self, memory: &mut Memory) {
-        memory.is_dirty = false;
-        let text = serde_json::to_vec(&memory.states).map_err(std::io::Error::other);
-        if let Err(error) = text.and_then(|text| node::files::replace(&self.path, &text, MODE)) {
-            tracing::warn!(reason = one_line(&error), "cannot remember the budgets of the day");
-        }
-    }
-
     fn memory(&self) -> MutexGuard<'_, Memory> {
         // Every change is whole before the lock is given back.
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
@@ -111,10 +103,16 @@ impl Drop for Budgets {
     fn drop(&mut self) {
         let memory = self.memory.get_mut().unwrap_or_else(PoisonError::into_inner);
         if memory.is_dirty {
-            let text = serde_json::to_vec(&memory.states).unwrap_or_default();
-            // Nobody is left who could be told.
-            let _ = node::files::replace(&self.path, &text, MODE);
+            write(&self.path, memory);
         }
+    }
+}
+
+fn write(path: &Path, memory: &mut Memory) {
+    memory.is_dirty = false;
+    let text = serde_json::to_vec(&memory.states).map_err(std::io::Error::other);
+    if let Err(error) = text.and_then(|text| node::files::replace(path, &text, MODE)) {
+        tracing::warn!(reason = one_line(&error), "cannot remember the budgets of the day");
     }
 }
 

@@ -326,11 +326,14 @@ impl Feed for FileFeed {
         let ended = if history { !engine_has_it } else { !there };
         self.begin_anew_where_truncated()?;
         self.drop_what_is_delivered();
-        let owed = self.bytes_behind(self.delivered)?;
-        let kept = if owed > 0 { self.kept_bytes() } else { 0 };
+        let mut owed = self.bytes_behind(self.delivered)?;
         let rings = owed == 0 && !ended && self.rings_when_written_to();
-        // Asked last: what was written before the bell was armed does not ring.
-        let (unread, owed) = (self.bytes_behind(self.read)?, self.bytes_behind(self.delivered)?);
+        if rings {
+            // What was written before the bell was armed does not ring.
+            owed = self.bytes_behind(self.delivered)?;
+        }
+        let unread = self.bytes_behind(self.read)?;
+        let kept = if owed > 0 { self.kept_bytes() } else { 0 };
         Ok(Ahead { unread, owed, kept, ended, rings })
     }
 
