@@ -68,4 +68,4 @@ bench-logs: prepare dist
 	@target/debug/bench logs
 
 sizes: dist
-	@packaging/sizes.sh $(STATIC)
+	@packaging/sizes.sh $(STATIC) "$(STATIC_FLAGS)"

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Prints what the static bootstrap is made of, by crate: the symbols of a build that differs from the released one only
 # in that it keeps them.
-# usage: sizes.sh TARGET (its directory below target/ is where the release was built)
+# usage: sizes.sh TARGET FLAGS (its directory below target/ is where the release was built, with these flags of rustc)
 # The released file stays as it is: this one is linked beside it, to another name.
 set -euo pipefail
 
-target=$1
+target=$1 flags=$2
 built="target/$target/bootstrap/node-bootstrap"
 kept=$(mktemp)
 restored=0
@@ -13,7 +13,7 @@ restored=0
 restore() { [ "$restored" = 1 ] || { [ ! -s "$kept" ] || cp -p "$kept" "$built"; restored=1; }; rm -f "$kept"; }
 trap restore EXIT
 
-RUSTFLAGS="-C target-feature=+crt-static" CARGO_PROFILE_BOOTSTRAP_STRIP=none \
+RUSTFLAGS="$flags" CARGO_PROFILE_BOOTSTRAP_STRIP=none \
     cargo build --quiet --locked --profile bootstrap --target "$target" -p bootstrap
 unstripped=$(mktemp)
 cp "$built" "$unstripped"

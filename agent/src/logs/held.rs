@@ -3,7 +3,10 @@
 //! In: entries with their sizes, and how far they were delivered. Out: the next one to read, and places, which are counts.
 //! What always holds: what was not delivered can be read again. Not its job: how much may be held.
 
-use super::feed::{Ahead, Place};
+use super::assemble::{Assembler, Taken};
+use super::body::Builder;
+use super::feed::{Ahead, Filled, Place};
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// Entries that were not delivered.
@@ -56,18 +59,27 @@ impl<T> Held<T> {
         Ahead { unread: unread as u64, owed: self.bytes as u64, ..Ahead::default() }
     }
 
-    /// The first that was not read.
-    pub fn first_unread(&self) -> Option<&T> {
-        self.entries.get(self.read).map(|(entry, _)| entry)
+    /// Reads on until the builder is full or everything is read. `event` says the time of an entry, in milliseconds since
+    /// 1970, and its text.
+    pub fn fill(
+        &mut self,
+        assembler: &mut Assembler<Place>,
+        into: &mut Builder,
+        event: impl Fn(&T) -> (i64, Cow<'_, [u8]>),
+    ) -> Filled {
+        let mut more = false;
+        while let Some((entry, _)) = self.entries.get(self.read) {
+            let ((timestamp_ms, text), begins) = (event(entry), self.place());
+            if assembler.text(timestamp_ms, &text, begins, into) == Taken::Full {
+                more = true;
+                break;
+            }
+            self.read += 1;
+        }
+        Filled { behind: self.place(), more, left_out: 0 }
     }
 
-    /// [`Held::first_unread`] was read.
-    pub fn was_read(&mut self) {
-        self.read += 1;
-    }
-
-    /// Behind what was read.
-    pub fn place(&self) -> Place {
+    fn place(&self) -> Place {
         Place { file: 0, offset: self.delivered + self.read as u64 }
     }
 

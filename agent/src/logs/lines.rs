@@ -4,10 +4,11 @@
 //! what was not delivered is held, [`HELD_AT_MOST`] lines of it; more is left where it comes from. A kill loses what is
 //! held.
 
-use super::assemble::{Assembler, Taken};
+use super::assemble::Assembler;
 use super::body::Builder;
 use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
 use super::held::Held;
+use std::borrow::Cow;
 
 /// Held while the service does not answer: hours of metrics of a small node.
 const HELD_AT_MOST: usize = 4096;
@@ -52,16 +53,9 @@ impl<N: FnMut() -> Option<Line> + Send + 'static> Feed for LinesFeed<N> {
     fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         self.take();
-        let mut more = false;
-        while let Some((timestamp_ms, text)) = self.held.first_unread() {
-            let begins = self.held.place();
-            if self.assembler.text(*timestamp_ms, text.as_bytes(), begins, into) == Taken::Full {
-                more = true;
-                break;
-            }
-            self.held.was_read();
-        }
-        Ok(Filled { behind: self.held.place(), more, left_out: 0 })
+        Ok(self.held.fill(&mut self.assembler, into, |(timestamp_ms, text)| {
+            (*timestamp_ms, Cow::Borrowed(text.as_bytes()))
+        }))
     }
 
     fn delivered(&mut self, upto: Place) {

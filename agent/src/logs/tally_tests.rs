@@ -1,3 +1,5 @@
+//! The counters and problems of the shipper, event by event.
+
 use super::*;
 use crate::status::Dropped;
 

@@ -5,12 +5,13 @@
 //! The place is a count; the cursor that belongs to it is remembered in a file when it was delivered.
 
 use crate::host::systemd::journal_feed::{Began, Begin, Entry, JournalFeed, Origin, Wanted};
-use crate::logs::assemble::{Assembler, Taken};
+use crate::logs::assemble::Assembler;
 use crate::logs::body::Builder;
 use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
 use crate::logs::held::Held;
 use node::config::settings::Units;
 use node::fault::one_line;
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -94,13 +95,13 @@ impl UnitFeed {
         }
         Ok(())
     }
+}
 
-    /// With all units in one stream, each line says whose it is.
-    fn text(&self, entry: &Entry) -> Vec<u8> {
-        match (&self.wanted.units, &entry.origin) {
-            (Units::All, Origin::Unit(unit)) => [unit.as_bytes(), b": ", &entry.message].concat(),
-            _ => entry.message.clone(),
-        }
+/// With all units in one stream, each line says whose it is.
+fn text<'entry>(units: &Units, entry: &'entry Entry) -> Cow<'entry, [u8]> {
+    match (units, &entry.origin) {
+        (Units::All, Origin::Unit(unit)) => [unit.as_bytes(), b": ", &entry.message].concat().into(),
+        _ => Cow::Borrowed(&entry.message),
     }
 }
 
@@ -150,16 +151,8 @@ impl Feed for UnitFeed {
     fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         self.take()?;
-        let mut more = false;
-        while let Some(entry) = self.held.first_unread() {
-            let (text, begins) = (self.text(entry), self.held.place());
-            if self.assembler.text(entry.timestamp_ms, &text, begins, into) == Taken::Full {
-                more = true;
-                break;
-            }
-            self.held.was_read();
-        }
-        Ok(Filled { behind: self.held.place(), more, left_out: 0 })
+        let units = &self.wanted.units;
+        Ok(self.held.fill(&mut self.assembler, into, |entry| (entry.timestamp_ms, text(units, entry))))
     }
 
     fn delivered(&mut self, upto: Place) {
