@@ -18,6 +18,7 @@ pub mod command;
 pub mod control;
 pub mod ctl;
 pub mod desired;
+pub mod doctor;
 pub mod engine;
 pub mod firewall;
 pub mod health;

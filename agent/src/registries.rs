@@ -7,7 +7,9 @@
 mod place;
 mod tokens;
 
+use crate::cloud::attempts;
 use crate::cloud::ecr::{Ecr, EcrRegistry};
+use crate::doctor::facts::{Outcome, Unknown};
 use crate::engine::EngineError;
 use crate::host::docker::Docker;
 use crate::registry::{Login, Registry, RegistryError, Resolved};
@@ -65,6 +67,17 @@ impl Registries {
             (Some(RegistryAuth::Ecr), None) => Way::TakesTokensOf(self.own.clone()),
             (Some(RegistryAuth::Secret(name)), _) => Way::Secret(name),
             (Some(RegistryAuth::None), _) | (None, None) => Way::Anonymous,
+        }
+    }
+
+    /// Whether `image` may be looked up and pulled, tried without pulling it.
+    pub async fn attempt(&self, image: &ImageReference) -> Outcome {
+        if let Way::Ecr(registry) = self.way(&image.registry) {
+            return attempts::pull(&self.ecr, &registry, image).await;
+        }
+        match self.ask_engine(image).await {
+            Ok(_) => Outcome::Allowed(format!("{image} is found by the engine")),
+            Err(error) => Outcome::Refused(Unknown::of(&error)),
         }
     }
 

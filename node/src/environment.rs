@@ -3,6 +3,7 @@
 //! Credentials are not in this list on purpose: they are never copied from one program's environment to another's.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Names that bootstrap passes on to the agent's unit; `AWS_ENDPOINT_URL_<SERVICE>` besides.
 const PASSED_ON: [&str; 6] = [
@@ -31,6 +32,32 @@ impl Environment {
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(String::as_str)
+    }
+
+    /// What [`Environment::to_environment_file`] wrote; names that are not ours are left out.
+    pub fn of_file(path: &Path) -> std::io::Result<Environment> {
+        Ok(Environment::of_lines(&std::fs::read_to_string(path)?))
+    }
+
+    fn of_lines(text: &str) -> Environment {
+        let value = |quoted: &str| {
+            let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(quoted);
+            let mut value = String::new();
+            let mut characters = inner.chars();
+            while let Some(character) = characters.next() {
+                value.extend(if character == '\\' { characters.next() } else { Some(character) });
+            }
+            value
+        };
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        pairs.map(|(name, quoted)| (name.to_owned(), value(quoted))).collect()
+    }
+
+    /// These values, and in their place those that `over` has.
+    #[must_use]
+    pub fn overlaid(mut self, over: Environment) -> Environment {
+        self.values.extend(over.values);
+        self
     }
 
     /// The lines of a systemd `EnvironmentFile` that give another program the same view of the outside.
@@ -72,5 +99,8 @@ mod tests {
             environment.to_environment_file(),
             "AWS_ENDPOINT_URL_ECR=\"http://10.0.0.1:80/a\\\"b\"\nAWS_REGION=\"eu-north-1\"\n"
         );
+        assert_eq!(Environment::of_lines(&environment.to_environment_file()), environment);
+        let over = Environment::of_lines("AWS_REGION=us-east-1\nPATH=/bin");
+        assert_eq!(environment.overlaid(over).get("AWS_REGION"), Some("us-east-1"));
     }
 }

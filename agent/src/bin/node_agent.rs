@@ -1,6 +1,7 @@
 //! `node-agent`: arguments -> configuration -> [`agent::run`] -> exit code.
 
 use agent::ctl::{config::lines, output};
+use agent::doctor;
 use agent::host::model_files;
 use agent::host::systemd::journal;
 use agent::run::{Fatal, Start, run};
@@ -41,6 +42,9 @@ fn main() -> ExitCode {
     // Not in the usage: the agent calls itself, see there.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == model_files::ARGUMENT) {
         return model_files::warm_up();
+    }
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == doctor::ARGUMENT) {
+        return doctor::program(std::env::args_os().skip(2));
     }
     let arguments = Arguments::parse();
     let environment = Environment::of_this_process();

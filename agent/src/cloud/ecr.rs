@@ -97,6 +97,37 @@ impl Ecr {
         detail.and_then(|detail| resolved(detail, image).transpose()).unwrap_or_else(|| Err(not_found(image)))
     }
 
+    /// Whether manifests and layers of the repository may be had, asked for `digest`, which nothing has.
+    pub async fn may_pull(
+        &self,
+        registry: &EcrRegistry,
+        image: &ImageReference,
+        digest: &str,
+    ) -> Result<(), RegistryError> {
+        let what = format!("cannot pull {}", image.name());
+        let client = self.client(registry);
+        let manifest = client
+            .batch_get_image()
+            .registry_id(&registry.account)
+            .repository_name(&image.repository)
+            .image_ids(ImageIdentifier::builder().image_digest(digest).build());
+        // One that is not there is no error of this call.
+        manifest
+            .send()
+            .await
+            .map_err(|error| refused(&what, &AwsFailure::of(&error), "ecr:BatchGetImage"))?;
+        let layer = client
+            .get_download_url_for_layer()
+            .registry_id(&registry.account)
+            .repository_name(&image.repository)
+            .layer_digest(digest);
+        match layer.send().await.map_err(|error| AwsFailure::of(&error)) {
+            Err(AwsFailure::Service { code, .. }) if code.starts_with("Layer") => Ok(()),
+            Err(failure) => Err(refused(&what, &failure, "ecr:GetDownloadUrlForLayer")),
+            Ok(_) => Ok(()),
+        }
+    }
+
     fn client(&self, registry: &EcrRegistry) -> aws_sdk_ecr::Client {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (registry.region.clone(), registry.fips);

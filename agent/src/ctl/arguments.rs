@@ -116,6 +116,21 @@ pub enum Verb {
         #[command(subcommand)]
         verb: Option<ModelsVerb>,
     },
+    /// Looks at all that the node needs, and says what is wrong and what to do; needs neither agent nor Docker
+    Doctor {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+        /// Also what is well, in full
+        #[arg(short, long)]
+        verbose: bool,
+    },
+    /// Packs state, journal, configuration and the doctor's findings into one file, without the values of secrets
+    Bundle {
+        /// Where to [default: a file in this folder, named after the instance and the time]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Prints the completions of a shell, to be put where it looks for them
     Completions {
         /// Which one

@@ -10,7 +10,9 @@ pub mod output;
 pub mod render;
 pub mod wait;
 
+mod bundle;
 mod command;
+mod doctor;
 mod follow;
 mod models;
 mod show;
@@ -98,6 +100,8 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
         Verb::Start { service, wait } => command::start(&session, &service, wait).await,
         Verb::Models { json, verb: None } => models::show(&session, json).await,
         Verb::Models { verb: Some(verb), .. } => models::command(&session, verb).await,
+        Verb::Doctor { json, verbose } => doctor::doctor(&session, json, verbose).await,
+        Verb::Bundle { output } => bundle::bundle(&session, output).await,
         Verb::Completions { shell } => show::completions(shell),
         Verb::Config { verb: ConfigVerb::Check { path } } => config::check(path.as_deref(), &session.paths),
         Verb::Config { verb: ConfigVerb::Show } => show::config(&session).await,

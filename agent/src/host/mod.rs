@@ -3,10 +3,12 @@
 
 pub mod disk;
 pub mod docker;
+pub mod examine;
 pub mod firewall;
 pub mod log_files;
 pub mod measures;
 pub mod memory;
 pub mod model_files;
 pub mod ollama;
+pub mod program;
 pub mod systemd;

@@ -66,6 +66,26 @@ struct Document {
     expiration: Option<Timestamp>,
 }
 
+/// The instance's role, and when its present credentials end. Nothing else of them is kept.
+pub async fn role_of_instance(imds: &imds::Client) -> Result<(String, Option<Timestamp>), RoleError> {
+    document(imds).await.map(|(role, document)| (role, document.expiration))
+}
+
+async fn document(imds: &imds::Client) -> Result<(String, Document), RoleError> {
+    let roles = imds.get(ROLES).await?.unwrap_or_default();
+    let role = roles.lines().map(str::trim).find(|line| !line.is_empty()).ok_or(RoleError::NoRole)?;
+    let text = imds.get(&format!("{ROLES}{role}")).await?.ok_or_else(|| unusable(role, "404"))?;
+    let document: Document = serde_json::from_str(&text).map_err(|_| unusable(role, "no JSON document"))?;
+    if document.code != "Success" {
+        return Err(unusable(role, &document.code));
+    }
+    Ok((role.to_owned(), document))
+}
+
+fn unusable(role: &str, reason: &str) -> RoleError {
+    RoleError::Unusable { role: role.to_owned(), reason: reason.to_owned() }
+}
+
 impl NodeCredentials {
     /// `environment` is asked first; what it does not have comes from the role, with [`Patience::BRIEF`]: the calls that
     /// wait for credentials have their own retries.
@@ -90,17 +110,9 @@ impl NodeCredentials {
     }
 
     async fn of_role(&self) -> Result<Credentials, RoleError> {
-        let roles = self.imds.get(ROLES).await?.unwrap_or_default();
-        let role = roles.lines().map(str::trim).find(|line| !line.is_empty()).ok_or(RoleError::NoRole)?;
-        let unusable =
-            |reason: &str| RoleError::Unusable { role: role.to_owned(), reason: reason.to_owned() };
-        let text = self.imds.get(&format!("{ROLES}{role}")).await?.ok_or_else(|| unusable("404"))?;
-        let document: Document = serde_json::from_str(&text).map_err(|_| unusable("no JSON document"))?;
-        if document.code != "Success" {
-            return Err(unusable(&document.code));
-        }
+        let (role, document) = document(&self.imds).await?;
         let (Some(key), Some(secret)) = (document.access_key_id, document.secret_access_key) else {
-            return Err(unusable("incomplete document"));
+            return Err(unusable(&role, "incomplete document"));
         };
         let expiry = document.expiration.map(SystemTime::from);
         Ok(Credentials::new(key, secret, document.token, expiry, "InstanceRole"))

@@ -11,7 +11,7 @@ pub mod secrets_manager;
 #[cfg(test)]
 mod tests;
 
-pub use credentials::{NodeCredentials, RoleError};
+pub use credentials::{NodeCredentials, RoleError, role_of_instance};
 
 use crate::environment::Environment;
 use crate::imds;

@@ -76,6 +76,23 @@ impl Client {
         Client { shared: Arc::clone(&self.shared), patience }
     }
 
+    /// Base URL that is asked.
+    pub fn endpoint(&self) -> &str {
+        &self.shared.endpoint
+    }
+
+    /// Whether the service answers a request without a token, as version 1 did; `None` where that cannot be told. What it
+    /// answers is thrown away: nothing is ever learned by version 1.
+    pub async fn answers_version_1(&self) -> Option<bool> {
+        let http = self.shared.http.as_ref().ok()?;
+        let url = format!("{}/latest/meta-data/", self.shared.endpoint);
+        match http.get(url).send().await.ok()?.status() {
+            StatusCode::OK => Some(true),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(false),
+            _ => None,
+        }
+    }
+
     /// The text at `path` below `/latest/`, e.g. `meta-data/instance-id`; `None` where it does not exist (404).
     pub async fn get(&self, path: &str) -> Result<Option<String>, ImdsError> {
         let Some(bytes) = self.get_bytes(path).await? else { return Ok(None) };

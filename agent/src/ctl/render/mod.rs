@@ -1,6 +1,7 @@
 //! What `agentctl` shows, made from what the agent answered. Pure: a value, the time and the page in, text out.
 
 pub mod config;
+pub mod doctor;
 pub mod explain;
 pub mod models;
 pub mod status;

@@ -11,6 +11,7 @@ mod distribution;
 mod events;
 mod exec;
 mod frames;
+mod info;
 mod inspections;
 mod log_file;
 mod logs;

@@ -97,7 +97,7 @@ fn is_here(endpoint: &Endpoint) -> bool {
     matches!(endpoint, Endpoint::Unix(_))
 }
 
-fn folders(info: &SystemInfo) -> Storage {
+pub(super) fn folders(info: &SystemInfo) -> Storage {
     let root = info.docker_root_dir.as_deref().filter(|root| root.starts_with('/')).map(PathBuf::from);
     let words = info.driver_status.iter().flatten().flatten();
     let containerd = words.into_iter().any(|word| word.starts_with(SNAPSHOTTER));
