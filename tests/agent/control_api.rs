@@ -5,7 +5,7 @@
 
 use agent::board::{Board, Owner};
 use agent::command::{Command, ModelCommand, Refused, Taken};
-use agent::control::logs::{ContainerOutput, Output};
+use agent::control::logs::{ContainerOutput, Lines, Output};
 use agent::control::server::Control;
 use agent::control::socket::Listener;
 use agent::engine::EngineError;
@@ -42,7 +42,7 @@ fn now() -> jiff::Timestamp {
 struct Scripted;
 
 impl ContainerOutput for Scripted {
-    fn output(&self, container_id: &str, tail: usize, follow: bool) -> Output {
+    fn output(&self, container_id: &str, lines: Lines) -> Output {
         if container_id == "broken" {
             let error = EngineError::Unreachable {
                 endpoint: "/var/run/docker.sock".to_owned(),
@@ -51,7 +51,9 @@ impl ContainerOutput for Scripted {
             };
             return futures_util::stream::iter([Err(error)]).boxed();
         }
-        let text = format!("{container_id} tail={tail} follow={follow}\n");
+        let Lines { tail, since, follow } = lines;
+        let since = since.map_or_else(String::new, |since| format!(" since={since}"));
+        let text = format!("{container_id} tail={tail}{since} follow={follow}\n");
         futures_util::stream::iter([Ok(Bytes::from(text))]).boxed()
     }
 }
@@ -142,7 +144,10 @@ impl Bench {
             // The build's own folder may be closed to others.
             let copy = self.root.path().join("agentctl");
             if !copy.exists() {
-                std::fs::copy(AGENTCTL, &copy).unwrap();
+                // By a process of its own: a test beside this one that starts a program would inherit our descriptor, and
+                // what somebody has open for writing cannot be executed.
+                let copied = std::process::Command::new("cp").arg(AGENTCTL).arg(&copy).status().unwrap();
+                assert!(copied.success(), "cp {AGENTCTL}: {copied}");
             }
             command = std::process::Command::new(copy);
             command.uid(user).gid(group.unwrap_or(user)).current_dir("/");
@@ -472,6 +477,9 @@ fn logs_are_streamed_and_followed_into_the_next_container() {
     let bench = Bench::new();
     bench.publish(vec![service("api")]);
     expect(&bench.agentctl(&["logs", "api", "-n", "7"]), 0, "api-1 tail=7 follow=false\n", "");
+    let since = ["logs", "api", "--since", "2026-01-02T03:04:05Z"];
+    expect(&bench.agentctl(&since), 0, "api-1 tail=10000 since=2026-01-02T03:04:05Z follow=false\n", "");
+    expect(&bench.agentctl(&["logs", "api", "--since", "yesterday"]), 2, "", "nor an age such as 10m");
     let mut broken = service("api");
     broken.container_id = Some("broken".to_owned());
     bench.publish(vec![broken]);
@@ -499,6 +507,40 @@ fn logs_are_streamed_and_followed_into_the_next_container() {
     next.container_id = Some("api-2".to_owned());
     bench.publish(vec![next]);
     until("api-2 tail=");
+}
+
+#[test]
+fn the_last_words_of_an_image_that_failed_are_shown_when_its_container_is_gone() {
+    let bench = Bench::new();
+    let mut waiting = service("api");
+    waiting.container_id = None;
+    let failed = |digit: &str, at: &str, lines: &[&str]| Quarantined {
+        digest: format!("sha256:{}", digit.repeat(64)),
+        at: at.parse().unwrap(),
+        cause: "it ended with exit status 1".to_owned(),
+        last_log_lines: lines.iter().map(|line| (*line).to_owned()).collect(),
+    };
+    let none = Explanation { service: "api".to_owned(), ..Explanation::default() };
+    bench.board.publish_services(vec![waiting.clone()], vec![none.clone()], Vec::new(), now());
+    expect(&bench.agentctl(&["logs", "api", "--failed"]), 1, "", "no image of api has failed");
+    expect(&bench.agentctl(&["logs", "api"]), 1, "", "service api has no container yet");
+    let quarantined = vec![
+        failed("b", "2026-01-02T00:00:00Z", &["one", "two", "three"]),
+        failed("a", "2026-01-01T00:00:00Z", &["older"]),
+    ];
+    let explanation = Explanation { quarantined, ..none };
+    bench.board.publish_services(vec![waiting], vec![explanation], Vec::new(), now());
+    let story = "bbbbbbbbbbbb failed";
+    expect(&bench.agentctl(&["logs", "api", "--failed"]), 0, "one\ntwo\nthree\n", story);
+    expect(&bench.agentctl(&["logs", "api", "--failed", "-n", "1"]), 0, "three\n", story);
+    expect(
+        &bench.agentctl(&["logs", "api"]),
+        0,
+        "one\ntwo\nthree\n",
+        "it ended with exit status 1; its last lines",
+    );
+    expect(&bench.agentctl(&["logs", "api", "--failed", "--follow"]), 2, "", "cannot be used with");
+    expect(&bench.agentctl(&["logs", "other", "--failed"]), 1, "", "services are: api");
 }
 
 #[test]

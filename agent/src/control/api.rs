@@ -4,7 +4,7 @@
 //! GET  /v1/status                        Status
 //! GET  /v1/explain[?service=NAME]        [Explanation]
 //! GET  /v1/config                        the validated configuration; secrets as names
-//! GET  /v1/services/NAME/logs[?tail=N&follow=true]    text, as the container wrote it
+//! GET  /v1/services/NAME/logs[?tail=N&since=TIME&follow=true]    text, as the container wrote it
 //! POST /v1/services/NAME/restart         Accepted
 //! POST /v1/services/NAME/update          Accepted: follows node.toml, and asks the registry now
 //! POST /v1/services/NAME/retry           Accepted: the same, also if what node.toml names failed before
@@ -50,9 +50,11 @@ pub fn explain(service: Option<&str>) -> String {
     }
 }
 
-/// `GET`: a service's output.
-pub fn logs(service: &str, tail: usize, follow: bool) -> String {
-    format!("/v1/services/{}/logs?tail={tail}&follow={follow}", escaped(service))
+/// `GET`: a service's output; without `tail` as much as is usual, or all since `since`.
+pub fn logs(service: &str, tail: Option<usize>, since: Option<Timestamp>, follow: bool) -> String {
+    let tail = tail.map_or_else(String::new, |tail| format!("&tail={tail}"));
+    let since = since.map_or_else(String::new, |since| format!("&since={}", escaped(&since.to_string())));
+    format!("/v1/services/{}/logs?follow={follow}{tail}{since}", escaped(service))
 }
 
 /// `POST`: restart a service.
@@ -164,7 +166,10 @@ mod tests {
         assert_eq!(restart("api"), "/v1/services/api/restart");
         assert_eq!(restart("../x?y#z"), "/v1/services/%2E%2E%2Fx%3Fy%23z/restart");
         assert_eq!(explain(Some("a&b")), "/v1/explain?service=a%26b");
-        assert_eq!(logs("api", 10, true), "/v1/services/api/logs?tail=10&follow=true");
+        assert_eq!(logs("api", Some(10), None, true), "/v1/services/api/logs?follow=true&tail=10");
+        let since = Some(Timestamp::UNIX_EPOCH);
+        let since = logs("api", None, since, false);
+        assert_eq!(since, "/v1/services/api/logs?follow=false&since=1970-01-01T00%3A00%3A00Z");
         assert_eq!(update(None), "/v1/update");
         assert_eq!(plain("api", "hold"), "/v1/services/api/hold");
         assert_eq!(rollback("api", None), "/v1/services/api/rollback");

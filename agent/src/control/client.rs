@@ -128,11 +128,10 @@ impl Client {
         self.json(Method::POST, path, COMMAND_DEADLINE + LOOKUP_DEADLINE).await
     }
 
-    /// `GET /v1/services/NAME/logs`
-    pub async fn logs(&self, service: &str, tail: usize, follow: bool) -> Result<LogStream, ClientError> {
-        let path = super::api::logs(service, tail, follow);
+    /// `GET /v1/services/NAME/logs`, with the path of [`super::api::logs`].
+    pub async fn logs(&self, path: &str) -> Result<LogStream, ClientError> {
         let exchange = async {
-            let response = self.send(Method::GET, &path).await?;
+            let response = self.send(Method::GET, path).await?;
             if response.status().is_success() { Ok(response) } else { Err(self.fault(response).await) }
         };
         let response = self.within(LOGS_DEADLINE, exchange).await?;

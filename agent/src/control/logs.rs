@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures_util::stream::{self, BoxStream, Stream, StreamExt};
+use jiff::Timestamp;
 use node::fault::Hint;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,16 +23,26 @@ pub type Output = BoxStream<'static, Result<Bytes, EngineError>>;
 
 /// Reads what containers write. `host/docker` is the real one.
 pub trait ContainerOutput: Send + Sync + 'static {
-    /// The last `tail` lines of both streams, then, where `follow` is set, what comes.
-    fn output(&self, container_id: &str, tail: usize, follow: bool) -> Output;
+    /// Lines of both streams, as they were written.
+    fn output(&self, container_id: &str, lines: Lines) -> Output;
+}
+
+/// Which lines of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lines {
+    /// The last so many of the past.
+    pub tail: usize,
+    /// Of these only what was written at this time or later.
+    pub since: Option<Timestamp>,
+    /// Then what comes.
+    pub follow: bool,
 }
 
 /// What was asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Question {
     pub(super) service: String,
-    pub(super) tail: usize,
-    pub(super) follow: bool,
+    pub(super) lines: Lines,
     /// Held while the answer is being written.
     pub(super) permit: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -43,18 +54,18 @@ pub(super) async fn answer(
     question: Question,
 ) -> Result<Response, Fault> {
     let container = container_of(board, &question.service)?;
-    let mut output = source.output(&container, question.tail, question.follow);
+    let mut output = source.output(&container, question.lines);
     let first = match tokio::time::timeout(FIRST_ANSWER, output.next()).await {
         Ok(Some(Err(error))) => return Err(from_engine(&error)),
         Ok(first) => first,
         // A container that writes nothing is no fault of the engine's when somebody waits for its next line.
-        Err(_) if question.follow => None,
+        Err(_) if question.lines.follow => None,
         Err(_) => {
             return Err(Fault::new("docker_unresponsive", "the Docker engine gave no log line in time"));
         }
     };
     let past = stream::iter(first).chain(output);
-    let pieces: BoxStream<'static, _> = if question.follow {
+    let pieces: BoxStream<'static, _> = if question.lines.follow {
         Box::pin(past.chain(successors(board.clone(), Arc::clone(source), container, question)))
     } else {
         Box::pin(past.map(move |piece| {
@@ -101,7 +112,8 @@ fn successors(
                     _ => {}
                 }
             };
-            let output = source.output(&next, crate::control::api::LARGEST_TAIL, true);
+            let whole = Lines { tail: crate::control::api::LARGEST_TAIL, since: None, follow: true };
+            let output = source.output(&next, whole);
             Some((output, (next, changes)))
         }
     })

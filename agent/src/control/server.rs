@@ -18,6 +18,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use jiff::Timestamp;
 use node::config::Settings;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -155,8 +156,17 @@ pub(super) fn identity_unknown() -> Fault {
 #[derive(Deserialize)]
 struct LogsQuery {
     tail: Option<usize>,
+    since: Option<Timestamp>,
     #[serde(default)]
     follow: bool,
+}
+
+impl LogsQuery {
+    /// Who says since when wants all that was written since.
+    fn tail(&self) -> usize {
+        let usual = if self.since.is_some() { api::LARGEST_TAIL } else { api::DEFAULT_TAIL };
+        self.tail.unwrap_or(usual).min(api::LARGEST_TAIL)
+    }
 }
 
 async fn service_logs(
@@ -172,8 +182,7 @@ async fn service_logs(
     connection.may_last();
     let question = logs::Question {
         service,
-        tail: query.tail.unwrap_or(api::DEFAULT_TAIL).min(api::LARGEST_TAIL),
-        follow: query.follow,
+        lines: logs::Lines { tail: query.tail(), since: query.since, follow: query.follow },
         permit: Some(Arc::new(permit)),
     };
     logs::answer(&shared.control.board, &shared.control.output, question).await

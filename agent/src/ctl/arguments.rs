@@ -1,7 +1,8 @@
 //! The command line of `agentctl`.
 
-use crate::control::api::{DEFAULT_TAIL, LARGEST_TAIL};
+use crate::control::api::LARGEST_TAIL;
 use clap::{Args, Parser, Subcommand};
+use jiff::{SignedDuration, Timestamp};
 use std::path::PathBuf;
 
 /// Asks the node-agent of this instance what it does and why, and tells it what to do.
@@ -43,9 +44,15 @@ pub enum Verb {
         /// Goes on with what it writes from now on, also after a restart
         #[arg(short, long)]
         follow: bool,
-        /// How many lines of the past
-        #[arg(short = 'n', long, value_name = "N", default_value_t = DEFAULT_TAIL, value_parser = tail)]
-        tail: usize,
+        /// How many lines of the past [default: 100, or all since --since]
+        #[arg(short = 'n', long, value_name = "N", value_parser = tail)]
+        tail: Option<usize>,
+        /// Only what was written since: 10m, 2h, 2026-11-30T03:00:00Z
+        #[arg(long, value_name = "WHEN")]
+        since: Option<Since>,
+        /// The last lines of the image that failed last, whose container is gone
+        #[arg(long, conflicts_with_all = ["follow", "since"])]
+        failed: bool,
     },
     /// Looks for a new image now instead of at the next interval, and takes what node.toml names; or goes to another one
     Update {
@@ -228,10 +235,63 @@ pub enum ConfigVerb {
     Schema,
 }
 
+/// A moment, or how long ago it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// The moment.
+    At(Timestamp),
+    /// So long ago.
+    Ago(SignedDuration),
+}
+
+impl std::str::FromStr for Since {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Since, String> {
+        let ago = || text.parse::<SignedDuration>().ok().filter(|ago| !ago.is_negative()).map(Since::Ago);
+        let at = || text.parse::<Timestamp>().ok().map(Since::At);
+        ago()
+            .or_else(at)
+            .ok_or_else(|| "neither a time such as 2026-11-30T03:00:00Z nor an age such as 10m".to_owned())
+    }
+}
+
+impl Since {
+    /// The moment, seen from `now`.
+    pub fn moment(self, now: Timestamp) -> Timestamp {
+        match self {
+            Since::At(at) => at,
+            Since::Ago(ago) => now.checked_sub(ago).unwrap_or(Timestamp::UNIX_EPOCH),
+        }
+    }
+}
+
 fn tail(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(lines) if lines <= LARGEST_TAIL => Ok(lines),
         Ok(_) => Err(format!("at most {LARGEST_TAIL}; older lines are in the log group")),
         Err(_) => Err("not a number of lines".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_when_is_a_moment_or_an_age() {
+        let now: Timestamp = "2026-11-30T03:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("10m", "2026-11-30T02:50:00Z"),
+            ("1h30m", "2026-11-30T01:30:00Z"),
+            ("90s", "2026-11-30T02:58:30Z"),
+            ("2026-11-29T00:00:00Z", "2026-11-29T00:00:00Z"),
+            ("2026-11-29T02:00:00+02:00", "2026-11-29T00:00:00Z"),
+        ] {
+            assert_eq!(text.parse::<Since>().unwrap().moment(now).to_string(), expected, "{text}");
+        }
+        for text in ["", "yesterday", "-5m", "10"] {
+            assert!(text.parse::<Since>().is_err(), "{text}");
+        }
     }
 }

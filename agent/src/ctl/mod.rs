@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "an outer module: ages are shown against the present")]
 
+pub mod absent;
 pub mod arguments;
 pub mod config;
 pub mod output;
@@ -14,6 +15,7 @@ mod bundle;
 mod command;
 mod doctor;
 mod follow;
+mod logs;
 mod models;
 mod show;
 
@@ -83,7 +85,11 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
         Verb::Status { json, watch: false } => show::status(&session, json).await,
         Verb::Status { json, watch: true } => show::watch(&session, json).await,
         Verb::Explain { name, json } => show::explain(&session, name.as_deref(), json).await,
-        Verb::Logs { service, follow, tail } => show::logs(&session, &service, tail, follow).await,
+        Verb::Logs { service, tail, failed: true, .. } => logs::of_failed(&session, &service, tail).await,
+        Verb::Logs { service, follow, tail, since, .. } => {
+            let since = since.map(|since| since.moment(now()));
+            logs::logs(&session, &service, &api::logs(&service, tail, since, follow)).await
+        }
         Verb::Update { service: Some(service), to: Some(to), retry, wait } => {
             command::target(&session, &service, &api::target(&service, &to, retry), wait).await
         }

@@ -1,10 +1,10 @@
-//! The verbs that only look: status, explain, logs, config show.
+//! The verbs that only look: status, explain, config show.
 
 use super::arguments::Arguments;
+use super::render;
 use super::render::status::Stale;
-use super::render::{self, text::clean};
 use super::wait::models::same_model;
-use super::{Ending, Session, now, output};
+use super::{Ending, Session, absent, now, output};
 use crate::control::api::Fault;
 use crate::control::client::ClientError;
 use crate::status::{Explanation, Model, NodeState, Status};
@@ -30,7 +30,7 @@ struct Known {
 
 pub(super) async fn status(session: &Session, json: bool) -> Result<u8, Ending> {
     let answer = session.client.status().await;
-    let (known, code) = know(session, answer);
+    let (known, code) = know(session, answer).await;
     if let Some(known) = known {
         let text = if json { format!("{:#}\n", as_json(&known)) } else { as_text(&known) };
         output::data(text.as_bytes())?;
@@ -42,7 +42,7 @@ pub(super) async fn watch(session: &Session, json: bool) -> Result<u8, Ending> {
     let screen = output::is_terminal() && !json;
     loop {
         let answer = session.client.status().await;
-        if let (Some(known), _) = know(session, answer) {
+        if let (Some(known), _) = know(session, answer).await {
             let text = if json { format!("{}\n", as_json(&known)) } else { as_text(&known) };
             let text = if screen { format!("{HOME}{text}") } else { text };
             output::data(text.as_bytes())?;
@@ -52,7 +52,7 @@ pub(super) async fn watch(session: &Session, json: bool) -> Result<u8, Ending> {
 }
 
 /// What the agent said, or the last that it wrote down; and the exit code for it.
-fn know(session: &Session, answer: Result<Status, ClientError>) -> (Option<Known>, u8) {
+async fn know(session: &Session, answer: Result<Status, ClientError>) -> (Option<Known>, u8) {
     let error = match answer {
         Ok(status) => {
             let code = if status.node.state == NodeState::Ready { exit::DONE } else { exit::FAILED };
@@ -61,11 +61,13 @@ fn know(session: &Session, answer: Result<Status, ClientError>) -> (Option<Known
         Err(error) => error,
     };
     let reason = with_hint(&error);
+    let absent = absent::look(&session.paths).await;
     let Ok((status, written_at)) = read_last(&session.paths.last_status()) else {
         output::note(&reason);
+        output::note(&render::status::absent(&absent, output::page()));
         return (None, exit::UNREACHABLE);
     };
-    (Some(Known { status, stale: Some(Stale { written_at, reason }) }), exit::UNREACHABLE)
+    (Some(Known { status, stale: Some(Stale { written_at, reason, absent }) }), exit::UNREACHABLE)
 }
 
 fn read_last(path: &Path) -> io::Result<(Status, Timestamp)> {
@@ -85,6 +87,7 @@ fn as_json(known: &Known) -> serde_json::Value {
         let age = now().duration_since(stale.written_at).as_secs();
         let mark = serde_json::json!({
             "written_at": stale.written_at, "age_seconds": age, "reason": stale.reason,
+            "unit": stale.absent.unit, "journal": stale.absent.journal,
         });
         fields.insert("stale".to_owned(), mark);
     }
@@ -149,24 +152,6 @@ fn no_such_name(unknown: Fault, name: Option<&str>, models: &[Model]) -> Fault {
     let hint = unknown.hint.map_or_else(|| names.clone(), |hint| format!("{hint}; {names}"));
     let message = format!("there is neither a service nor a model {} in node.toml", name.unwrap_or_default());
     Fault { message, hint: Some(hint), ..Fault::new(&unknown.code, "") }
-}
-
-pub(super) async fn logs(session: &Session, service: &str, tail: usize, follow: bool) -> Result<u8, Ending> {
-    let mut stream = session.client.logs(service, tail, follow).await?;
-    while let Some(piece) = stream.next().await? {
-        if output::is_terminal() {
-            // What an application writes comes from outside; it shall not steer the terminal.
-            output::data(printable(&piece).as_bytes())?;
-        } else {
-            output::data(&piece)?;
-        }
-    }
-    Ok(exit::DONE)
-}
-
-/// Line by line without what could steer the terminal.
-fn printable(piece: &[u8]) -> String {
-    String::from_utf8_lossy(piece).split('\n').map(clean).collect::<Vec<_>>().join("\n")
 }
 
 pub(super) async fn config(session: &Session) -> Result<u8, Ending> {

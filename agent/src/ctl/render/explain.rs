@@ -7,6 +7,8 @@ use jiff::Timestamp;
 
 /// Lines of a failed image that are shown beside a verdict; the explanation has all that were kept.
 const LAST_LINES: usize = 20;
+/// The same in an explanation, which may have several of them.
+const LINES_OF_QUARANTINED: usize = 5;
 /// Columns that such a line is cut at, where the page is not wider.
 const LONGEST_LINE: usize = 160;
 
@@ -133,13 +135,22 @@ pub fn render_last_lines(quarantined: &Quarantined, page: Page) -> String {
     text
 }
 
+/// Whose last lines follow.
+pub fn failed_title(failed: &Quarantined, now: Timestamp) -> String {
+    let (digest, age) = (short_digest(&failed.digest), age(failed.at, now));
+    let what = if failed.last_log_lines.is_empty() { "wrote nothing" } else { "its last lines follow" };
+    format!("{digest} failed {age} ago: {}; {what}", clean(&failed.cause))
+}
+
 /// What failed and the last that was heard of it.
 pub(super) fn render_quarantined(quarantined: &Quarantined, page: Page) -> String {
     let digest = short_digest(&quarantined.digest);
     let line = format!("never again {digest}, failed at {}: {}", moment(quarantined.at), quarantined.cause);
     let mut text = wrap(&line, 2, page.width);
-    for line in &quarantined.last_log_lines {
-        text.push_str(&wrap(&format!("| {line}"), 4, page.width));
+    // Of many only the end: a screen has 24 lines, and `logs --failed` shows the rest.
+    let skipped = quarantined.last_log_lines.len().saturating_sub(LINES_OF_QUARANTINED);
+    for line in quarantined.last_log_lines.iter().skip(skipped) {
+        text.push_str(&format!("    | {}\n", cut(&clean(line), page.width.saturating_sub(6))));
     }
     text
 }

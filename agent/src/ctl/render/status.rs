@@ -2,6 +2,7 @@
 
 use super::table::{Cell, cell, lay_out};
 use super::text::{Page, Tone, age, bytes, clean, count, cut, short_digest, short_image, wrap};
+use crate::ctl::absent::Absent;
 use crate::status::{
     Behind, Budget, HealthState, NodeState, Service, ServiceState, Status, UpdateState, Volume,
 };
@@ -15,6 +16,8 @@ pub struct Stale {
     pub written_at: Timestamp,
     /// Why there is no newer one.
     pub reason: String,
+    /// What systemd and the journal say of the agent.
+    pub absent: Absent,
 }
 
 /// The whole text. Ends with a line break.
@@ -25,6 +28,7 @@ pub fn render(status: &Status, stale: Option<&Stale>, now: Timestamp, page: Page
         let title = format!("STALE: the agent does not answer; this is what it knew {age} ago");
         text.push_str(&format!("{}\n", page.paint(&title, Tone::Bad)));
         text.push_str(&wrap(&stale.reason, 2, page.width));
+        text.push_str(&absent(&stale.absent, page));
         text.push('\n');
     }
     text.push_str(&problems(&status.problems, now, page));
@@ -41,6 +45,18 @@ pub fn render(status: &Status, stale: Option<&Stale>, now: Timestamp, page: Page
     }
     text.push('\n');
     text.push_str(&below(status, now, page));
+    text
+}
+
+/// What systemd and the journal say of an agent that does not answer.
+pub fn absent(absent: &Absent, page: Page) -> String {
+    let mut text = absent.unit.as_ref().map_or_else(String::new, |unit| wrap(unit, 2, page.width));
+    if !absent.journal.is_empty() {
+        text.push_str("  the last lines of its journal:\n");
+    }
+    for line in &absent.journal {
+        text.push_str(&format!("    | {}\n", cut(&clean(line), page.width.saturating_sub(6))));
+    }
     text
 }
 

@@ -3,6 +3,7 @@
 use super::explain;
 use super::status::{Stale, render};
 use super::text::Page;
+use crate::ctl::absent::Absent;
 use crate::status::*;
 use jiff::{SignedDuration, Timestamp};
 use node::problem::Problem;
@@ -219,6 +220,13 @@ fn a_stale_status_says_so_before_anything_else() {
         written_at: ago(192),
         reason: "cannot reach node-agent at /run/node-agent/agent.sock: Connection refused (os error 111)"
             .to_owned(),
+        absent: Absent {
+            unit: Some("node-agent.service is failed (exit-code, status 78)".to_owned()),
+            journal: vec![
+                "/etc/node-agent/node.toml:3:1: unknown key `imge`".to_owned(),
+                "    hint: did you mean `image`?\u{1b}[2J".to_owned(),
+            ],
+        },
     };
     assert_golden("stale", &render(&ready(), Some(&stale), now(), PLAIN), include_str!("golden/stale.txt"));
 }

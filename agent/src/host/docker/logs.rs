@@ -9,7 +9,7 @@
 use super::frames::{Joiner, NotALine};
 use super::refusal::Refusal;
 use super::{ASK_DEADLINE, Docker};
-use crate::control::logs::{ContainerOutput, Output};
+use crate::control::logs::{ContainerOutput, Lines, Output};
 use crate::engine::EngineError;
 use crate::logs::source::{LogSource, SourceError, SourceLine};
 use bollard::container::LogOutput;
@@ -118,25 +118,26 @@ fn refused(frame: NotALine) -> Refusal {
 }
 
 impl ContainerOutput for Docker {
-    fn output(&self, container_id: &str, tail: usize, follow: bool) -> Output {
-        self.output_of(container_id, tail, follow).boxed()
+    fn output(&self, container_id: &str, lines: Lines) -> Output {
+        self.output_of(container_id, lines).boxed()
     }
 }
 
 impl Docker {
-    /// The last `tail` lines that a container wrote to both streams, byte for byte, then, where `follow` is set, what
-    /// comes. Each piece is a line or a part of a long one.
+    /// Lines that a container wrote to both streams, byte for byte. Each piece is a line or a part of a long one.
     fn output_of(
         &self,
         container_id: &str,
-        tail: usize,
-        follow: bool,
+        lines: Lines,
     ) -> impl Stream<Item = Result<Bytes, EngineError>> + Send + 'static {
+        // As in `open`: whole seconds, and an earlier one is allowed.
+        let seconds = lines.since.map_or(0, |since| since.as_second());
         let options = LogsOptionsBuilder::default()
-            .follow(follow)
+            .follow(lines.follow)
             .stdout(true)
             .stderr(true)
-            .tail(&tail.to_string())
+            .since(i32::try_from(seconds).unwrap_or(0))
+            .tail(&lines.tail.to_string())
             .build();
         let frames = self.client().logs(container_id, Some(options));
         let (docker, container_id) = (self.clone(), container_id.to_owned());

@@ -118,7 +118,8 @@ async fn an_engine_that_is_away_is_unreachable_and_not_gone() {
 #[tokio::test]
 async fn a_person_gets_the_bytes_as_they_were_written() {
     let engine = engine();
-    let pieces: Vec<_> = engine.docker.output("api", 10, false).collect().await;
+    let pieces: Vec<_> =
+        engine.docker.output("api", Lines { tail: 10, since: None, follow: false }).collect().await;
     assert_eq!(pieces.len(), 3, "{pieces:?}");
     let queries = engine.queries.lock().unwrap().clone();
     assert!(queries[0].contains("tail=10"), "{queries:?}");

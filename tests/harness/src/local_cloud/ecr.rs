@@ -19,6 +19,7 @@ struct Input {
     repository_name: Option<String>,
     #[serde(default)]
     image_ids: Vec<ImageId>,
+    layer_digest: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +47,11 @@ pub(super) async fn respond(cloud: &Shared, operation: &str, input: Value) -> Re
     match operation {
         "GetAuthorizationToken" => Ok(token(cloud)),
         "DescribeImages" => describe_images(cloud, &repository, &input.image_ids).await,
+        "BatchGetImage" => batch_get_image(cloud, &repository, &input.image_ids).await,
+        "GetDownloadUrlForLayer" => {
+            let digest = input.layer_digest.unwrap_or_default();
+            download_url(cloud, &repository, &digest).await
+        }
         _ => Err(aws::unknown_operation(operation)),
     }
 }
@@ -78,6 +84,38 @@ async fn describe_images(cloud: &Shared, repository: &str, wanted: &[ImageId]) -
         details.push(detail(cloud, repository, &manifest, &tags));
     }
     Ok(json!({"imageDetails": details}))
+}
+
+/// One that is not there is a failure in the answer, and no error.
+async fn batch_get_image(cloud: &Shared, repository: &str, wanted: &[ImageId]) -> Result<Value, AwsError> {
+    tags_by_digest(cloud, repository).await?;
+    let (mut images, mut failures) = (Vec::new(), Vec::new());
+    for id in wanted {
+        let reference = id.image_digest.clone().or_else(|| id.image_tag.clone()).unwrap_or_default();
+        let shown = json!({"imageDigest": id.image_digest, "imageTag": id.image_tag});
+        match manifest(cloud, repository, &reference).await? {
+            Some(manifest) => images.push(json!({
+                "repositoryName": repository, "imageId": shown, "imageManifest": manifest.document.to_string(),
+                "imageManifestMediaType": manifest.media_type,
+            })),
+            None => failures.push(json!({
+                "imageId": shown, "failureCode": "ImageNotFound", "failureReason": "Requested image not found",
+            })),
+        }
+    }
+    Ok(json!({"images": images, "failures": failures}))
+}
+
+async fn download_url(cloud: &Shared, repository: &str, digest: &str) -> Result<Value, AwsError> {
+    tags_by_digest(cloud, repository).await?;
+    let path = format!("/v2/{repository}/blobs/{digest}");
+    if backend(cloud, &path).await?.status == StatusCode::OK {
+        let url = format!("{}{path}", cloud.backend.as_deref().unwrap_or_default());
+        return Ok(json!({"downloadUrl": url, "layerDigest": digest}));
+    }
+    let message =
+        format!("The layer with digest '{digest}' does not exist in the repository with name '{repository}'");
+    Err(AwsError::new("LayersNotFoundException", message))
 }
 
 fn detail(
