@@ -21,7 +21,7 @@ have_gib=0
 # What the host lacks, by package: a C compiler for ring, libsystemd for the agent, and the test bench.
 wanted="gcc g++ pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container systemd-journal-remote docker.io docker-registry skopeo \
 busybox-static strace xfsprogs e2fsprogs btrfs-progs dosfstools exfatprogs f2fs-tools ntfs-3g genisoimage cryptsetup-bin lvm2 \
-bcache-tools gdisk fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv"
+bcache-tools gdisk fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv tmux"
 # The whole machine: 70 MB that nobody else needs.
 case " $* " in *" test-vm "*) wanted="$wanted qemu-system-x86 dnsmasq-base" ;; esac
 missing=""

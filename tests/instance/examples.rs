@@ -11,6 +11,8 @@
 mod algoitny;
 #[path = "examples/deployment.rs"]
 mod deployment;
+#[path = "examples/deploys.rs"]
+mod deploys;
 #[path = "examples/fastapi.rs"]
 mod fastapi;
 #[path = "examples/inference.rs"]

@@ -89,7 +89,7 @@ pub(super) async fn restart(session: &Session, service: &str, wait: Wait) -> Res
 }
 
 pub(super) fn say(accepted: &Accepted) -> Result<(), Ending> {
-    output::data(format!("{}\n", accepted.message).as_bytes())?;
+    output::sentence(&accepted.message)?;
     Ok(())
 }
 
@@ -98,7 +98,7 @@ async fn until_done(
     seconds: u64,
     progress: impl FnMut(&Seen) -> Progress,
 ) -> Result<u8, Ending> {
-    let teller = Teller::new(Style::Lines);
+    let teller = Teller::new(output::terminal_of_notes().map_or(Style::Lines, Style::InPlace));
     wait_with(teller, async || look(session).await, progress, seconds).await
 }
 
@@ -121,18 +121,19 @@ pub(super) async fn wait_with<S>(
     }
     match verdict? {
         Verdict::Done(text) => {
-            output::data(format!("{text}\n").as_bytes())?;
+            output::sentence(&text)?;
             return Ok(exit::DONE);
         }
         Verdict::Failed { text, failed } => {
             if let Some(quarantined) = failed {
                 output::note(&render_last_lines(&quarantined, output::page()));
             }
-            output::note(&text);
+            output::noted_sentence(&text);
         }
         Verdict::Late(pending) => {
             let hint = "it may still happen: `agentctl explain` says what it waits for";
-            output::note(&format!("still under way, not done within {seconds} s: {pending} (hint: {hint})"));
+            let late = format!("still under way, not done within {seconds} s: {pending} (hint: {hint})");
+            output::noted_sentence(&late);
         }
     }
     Ok(exit::FAILED)

@@ -3,7 +3,7 @@
 //! In: how to look, what a look means ([`Progress`]), how long. Out: the verdict. An agent that is away for a while (it
 //! may be restarted) is waited for. Not its job: what a look means ([`super::wait`]), and writing the verdict.
 
-use super::render::text::{clean, cut};
+use super::render::progress;
 use super::wait::{Progress, gist};
 use crate::control::client::ClientError;
 use crate::status::Quarantined;
@@ -106,7 +106,7 @@ impl Teller {
         (self.said, self.said_at) = (pending.to_owned(), Some(now));
         Some(match self.style {
             // A terminal breaks a line that fills it, and then there is no way back to its beginning.
-            Style::InPlace(width) => cut(&clean(pending), width.saturating_sub(1)),
+            Style::InPlace(width) => progress::line(pending, width.saturating_sub(1)),
             Style::Lines | Style::FewLines => pending.to_owned(),
         })
     }

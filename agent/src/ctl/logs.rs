@@ -49,7 +49,7 @@ async fn last_failed(session: &Session, service: &str) -> Result<Option<Quaranti
 }
 
 fn show(failed: &Quarantined, tail: Option<usize>) -> Result<u8, Ending> {
-    output::note(&failed_title(failed, now()));
+    output::noted_sentence(&failed_title(failed, now()));
     let lines = &failed.last_log_lines;
     let skipped = tail.map_or(0, |tail| lines.len().saturating_sub(tail));
     let terminal = output::is_terminal();

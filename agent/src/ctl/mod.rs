@@ -72,7 +72,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             exit::FAILED
         }
         Err(Ending::Agent(error)) => {
-            output::note(&with_hint(&error));
+            output::noted_sentence(&with_hint(&error));
             if error.is_unreachable() { exit::UNREACHABLE } else { exit::FAILED }
         }
     }

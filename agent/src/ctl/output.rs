@@ -1,6 +1,6 @@
 //! Data to standard output, everything else to standard error. Neither panics when the reader is gone.
 
-use super::render::text::Page;
+use super::render::text::{Page, shortened, wrap};
 use std::io::{self, IsTerminal, Write};
 
 /// Columns where there is no terminal to ask.
@@ -15,6 +15,24 @@ pub fn data(content: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(content)?;
     stdout.flush()
+}
+
+/// Writes a sentence as data: one line for programs, and for a terminal lines that fit it.
+pub fn sentence(text: &str) -> io::Result<()> {
+    let text = if is_terminal() { fitted(text, page().width) } else { format!("{text}\n") };
+    data(text.as_bytes())
+}
+
+/// The same for a person.
+pub fn noted_sentence(text: &str) {
+    match terminal_of_notes() {
+        Some(width) => note(&fitted(text, width.clamp(NARROWEST, WIDEST))),
+        None => note(text),
+    }
+}
+
+fn fitted(text: &str, width: usize) -> String {
+    wrap(&shortened(text), 0, width)
 }
 
 /// Writes lines for a person.

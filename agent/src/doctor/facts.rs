@@ -157,14 +157,14 @@ pub struct VolumeFacts {
 }
 
 /// Disks and what the kernel says of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disks {
     /// Of node.toml.
     pub volumes: Vec<VolumeFacts>,
     /// Mounted volumes, the root, and the engine's.
     pub file_systems: Vec<FileSystem>,
     /// Lines of the kernel about errors of disks and file systems, the oldest first.
-    pub errors: Option<Vec<String>>,
+    pub errors: Result<Vec<String>, String>,
     /// Seconds after which the kernel gives up on an NVMe disk, by the name of the disk.
     pub nvme_timeouts: BTreeMap<String, u64>,
 }

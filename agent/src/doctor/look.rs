@@ -131,20 +131,23 @@ pub(super) async fn engine(patient: &Patient, known: &Known) -> Vec<Finding> {
 }
 
 pub(super) async fn disks(patient: &Patient, known: &Known) -> Vec<Finding> {
-    let mut facts = Disks::default();
+    let (mut found, mut file_systems) = (Vec::new(), Vec::new());
     for (name, mount, optional, reason) in volumes(known) {
         let path = patient.paths.at(&mount);
         let mounted = examine::is_mounted(&path).await;
         if mounted {
-            facts.file_systems.push(examine::file_system(&name, &mount, &path).await);
+            file_systems.push(examine::file_system(&name, &mount, &path).await);
         }
-        facts.volumes.push(VolumeFacts { name, mount, optional, mounted, reason });
+        found.push(VolumeFacts { name, mount, optional, mounted, reason });
     }
-    facts.file_systems.push(examine::file_system("/", "/", &patient.paths.at("/")).await);
-    facts.file_systems.extend(engine_folders(patient).await);
-    facts.errors = examine::disk_errors(&patient.paths.at("/dev/kmsg")).await;
-    facts.nvme_timeouts = examine::nvme_timeouts(&patient.paths);
-    judge::disks(&facts)
+    file_systems.push(examine::file_system("/", "/", &patient.paths.at("/")).await);
+    file_systems.extend(engine_folders(patient).await);
+    judge::disks(&Disks {
+        volumes: found,
+        file_systems,
+        errors: examine::disk_errors(&patient.paths.at("/dev/kmsg")).await,
+        nvme_timeouts: examine::nvme_timeouts(&patient.paths),
+    })
 }
 
 /// Name, mount point, whether it is optional, and bootstrap's words; of node.toml, else as they were handed over.

@@ -13,7 +13,7 @@ pub(super) const VOLUME_BYTES: u64 = 4 << 30;
 /// Until what the node is not ready without is there too.
 const SOON: Duration = Duration::from_secs(60);
 /// Where rag's image has its models.
-const BAKED: &str = "/var/lib/ollama/models";
+pub(super) const BAKED: &str = "/var/lib/ollama/models";
 /// Long enough to be seen.
 const SLOW_LOAD: &str = r#"[{"kind": "slow_load", "seconds": 15, "times": 1}]"#;
 

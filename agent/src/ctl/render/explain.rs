@@ -8,7 +8,7 @@ use jiff::Timestamp;
 /// Lines of a failed image that are shown beside a verdict; the explanation has all that were kept.
 const LAST_LINES: usize = 20;
 /// The same in an explanation, which may have several of them.
-const LINES_OF_QUARANTINED: usize = 5;
+const LINES_OF_QUARANTINED: usize = 3;
 /// Columns that such a line is cut at, where the page is not wider.
 const LONGEST_LINE: usize = 160;
 
@@ -39,7 +39,7 @@ fn render_one(explanation: &Explanation, service: Option<&Service>, now: Timesta
     text.push_str(&asked(explanation, now, page));
     text.push_str(&reasons(&explanation.reasons, now, page));
     for quarantined in &explanation.quarantined {
-        text.push_str(&render_quarantined(quarantined, page));
+        text.push_str(&render_quarantined(quarantined, &explanation.reasons, page));
     }
     if !explanation.updates.is_empty() {
         text.push_str(&passed(
@@ -49,7 +49,7 @@ fn render_one(explanation: &Explanation, service: Option<&Service>, now: Timesta
             page,
         ));
         text.push_str(&wrap("last updates:", 2, page.width));
-        text.push_str(&past(&explanation.updates, page));
+        text.push_str(&past(&explanation.updates, &explanation.quarantined, page));
     }
     text
 }
@@ -94,8 +94,9 @@ pub(super) fn passed(good: Option<&str>, previous: Option<&str>, what: &str, pag
     wrap(&line, 2, page.width)
 }
 
-/// The last updates, the newest first: what a person may want to go back to.
-pub(super) fn past(updates: &[PastUpdate], page: Page) -> String {
+/// The last updates, the newest first: what a person may want to go back to. A cause that stands with a digest that is
+/// barred is not said again.
+pub(super) fn past(updates: &[PastUpdate], barred: &[Quarantined], page: Page) -> String {
     let mut text = String::new();
     for update in updates.iter().rev() {
         let end = match update.state {
@@ -113,7 +114,11 @@ pub(super) fn past(updates: &[PastUpdate], page: Page) -> String {
         let took = update.ended.map_or_else(String::new, |ended| {
             format!(" after {}", duration(ended.duration_since(update.began)))
         });
-        let cause = update.cause.as_ref().map_or_else(String::new, |cause| format!(": {cause}"));
+        let told = |cause: &&String| {
+            barred.iter().any(|entry| entry.digest == update.digest && entry.cause == **cause)
+        };
+        let cause = update.cause.as_ref().filter(|cause| !told(cause));
+        let cause = cause.map_or_else(String::new, |cause| format!(": {cause}"));
         let line = format!("{} {end}{took}: {what}{cause}", moment(update.began));
         text.push_str(&wrap(&line, 4, page.width));
     }
@@ -130,7 +135,9 @@ pub fn render_last_lines(quarantined: &Quarantined, page: Page) -> String {
         _ => format!("the last lines of {}:\n", short_digest(&quarantined.digest)),
     };
     for line in lines.iter().skip(skipped) {
-        text.push_str(&format!("  | {}\n", cut(&clean(line), page.width.max(LONGEST_LINE))));
+        // A terminal has its width; what is kept has none.
+        let width = if page.colour { page.width.saturating_sub(4) } else { LONGEST_LINE };
+        text.push_str(&format!("  | {}\n", cut(&clean(line), width)));
     }
     text
 }
@@ -143,9 +150,13 @@ pub fn failed_title(failed: &Quarantined, now: Timestamp) -> String {
 }
 
 /// What failed and the last that was heard of it.
-pub(super) fn render_quarantined(quarantined: &Quarantined, page: Page) -> String {
+/// Its cause is not said again where one of `reasons` has it.
+pub(super) fn render_quarantined(quarantined: &Quarantined, reasons: &[Reason], page: Page) -> String {
+    let Quarantined { cause, .. } = quarantined;
+    let told = reasons.iter().any(|reason| reason.text.contains(cause.as_str()));
+    let cause = if told { String::new() } else { format!(": {cause}") };
     let digest = short_digest(&quarantined.digest);
-    let line = format!("never again {digest}, failed at {}: {}", moment(quarantined.at), quarantined.cause);
+    let line = format!("never again {digest}, failed at {}{cause}", moment(quarantined.at));
     let mut text = wrap(&line, 2, page.width);
     // Of many only the end: a screen has 24 lines, and `logs --failed` shows the rest.
     let skipped = quarantined.last_log_lines.len().saturating_sub(LINES_OF_QUARANTINED);

@@ -4,6 +4,7 @@ pub mod config;
 pub mod doctor;
 pub mod explain;
 pub mod models;
+pub mod progress;
 pub mod status;
 mod table;
 pub mod text;

@@ -90,12 +90,12 @@ fn explain_one(explanation: &ModelExplanation, model: Option<&Model>, now: Times
     }
     text.push_str(&reasons(&explanation.reasons, now, page));
     for quarantined in &explanation.quarantined {
-        text.push_str(&render_quarantined(quarantined, page));
+        text.push_str(&render_quarantined(quarantined, &explanation.reasons, page));
     }
     text.push_str(&passed(explanation.good.as_deref(), explanation.previous.as_deref(), "its checks", page));
     if !explanation.updates.is_empty() {
         text.push_str(&wrap("last moves:", 2, page.width));
-        text.push_str(&past(&explanation.updates, page));
+        text.push_str(&past(&explanation.updates, &explanation.quarantined, page));
     }
     text
 }

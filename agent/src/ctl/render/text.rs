@@ -100,6 +100,22 @@ pub fn wrap(text: &str, indent: usize, width: usize) -> String {
     lines.iter().fold(String::new(), |text, line| format!("{text}{:indent$}{line}\n", ""))
 }
 
+/// `text` with the digests in it as the engine shows them, by their first twelve digits.
+pub fn shortened(text: &str) -> String {
+    const MARK: &str = "sha256:";
+    const WHOLE: usize = 64;
+    let mut short = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(MARK).map(|at| at + MARK.len()) {
+        let digits = rest[at..].bytes().take_while(u8::is_ascii_hexdigit).count();
+        let kept = if digits == WHOLE { 12 } else { digits };
+        short.push_str(&rest[..at + kept]);
+        rest = &rest[at + digits..];
+    }
+    short.push_str(rest);
+    short
+}
+
 /// How long ago, in its two largest units: `42s`, `3m`, `2h 5m`, `3d 4h`. What lies ahead counts as now.
 pub fn age(since: Timestamp, now: Timestamp) -> String {
     duration(now.duration_since(since))
@@ -215,5 +231,16 @@ mod tests {
         fn cleaned_text_cannot_steer_a_terminal(text in any::<String>()) {
             prop_assert!(!clean(&text).chars().any(char::is_control));
         }
+    }
+
+    #[test]
+    fn whole_digests_are_shortened_and_nothing_else() {
+        let whole = "ab12".repeat(16);
+        let text = format!("r/app@sha256:{whole}, not sha256:{whole}0 nor sha256:ab12");
+        assert_eq!(
+            shortened(&text),
+            format!("r/app@sha256:ab12ab12ab12, not sha256:{whole}0 nor sha256:ab12")
+        );
+        assert_eq!(shortened("none"), "none");
     }
 }

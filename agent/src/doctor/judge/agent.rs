@@ -37,16 +37,11 @@ fn state(status: &Status) -> Finding {
         NodeState::Degraded => "degraded",
         NodeState::Draining => "draining",
     };
-    let message = format!("answers: the node is {word}, with {problems} (node-agent {version})");
+    let message = format!("the node is {word}, with {problems} (version {version})");
     match status.node.state {
         NodeState::Ready if status.problems.is_empty() => Finding::pass(Area::Agent, CHECK, message),
         NodeState::Degraded => Finding::fail(Area::Agent, CHECK, message, "see which with `agentctl status`"),
-        _ => Finding::warn(
-            Area::Agent,
-            CHECK,
-            message,
-            "see which with `agentctl status`, and why with `agentctl explain`",
-        ),
+        _ => Finding::warn(Area::Agent, CHECK, message, "see `agentctl status`, then `agentctl explain`"),
     }
 }
 

@@ -91,8 +91,8 @@ fn synchronised(kernel: Option<KernelClock>) -> Finding {
         Some(_) => Finding::warn(
             Area::Clock,
             CHECK,
-            "nobody keeps the clock right: the kernel calls it unsynchronised",
-            "run chrony or systemd-timesyncd (`systemctl status chrony chronyd systemd-timesyncd`)",
+            "nobody keeps the clock right, as the kernel sees it",
+            "start chrony, or `systemctl enable --now systemd-timesyncd`",
         ),
         None => Finding::skip(Area::Clock, CHECK, "the kernel does not say"),
     }

@@ -7,6 +7,7 @@ use crate::start::HandoffError;
 use node::config::LoadError;
 use node::fault::one_line;
 use node::handoff::{Handoff, Outcome};
+use std::io::ErrorKind;
 use std::path::Path;
 
 const LOOK_AT_LOG: &str = "look at /var/log/node-bootstrap.log, then `systemctl restart node-bootstrap`";
@@ -32,6 +33,9 @@ pub fn configuration(path: &Path, found: &Result<(), LoadError>, wanted: Wanted)
             };
             Finding::fail(Area::Configuration, CHECK, message, "see all of it with `agentctl config check`")
         }
+        (Err(LoadError::Read { source, .. }), _) if source.kind() == ErrorKind::PermissionDenied => {
+            Finding::skip(Area::Configuration, CHECK, format!("run as root to read {shown}"))
+        }
         (Err(error @ LoadError::Read { .. }), _) => {
             Finding::failed(Area::Configuration, CHECK, error, "check the disk that it lies on")
         }
@@ -43,9 +47,7 @@ pub fn configuration(path: &Path, found: &Result<(), LoadError>, wanted: Wanted)
 pub fn boot(handoff: &Result<Handoff, HandoffError>) -> Vec<Finding> {
     let handoff = match handoff {
         Ok(handoff) => handoff,
-        Err(HandoffError::Unreadable { source, .. })
-            if source.kind() == std::io::ErrorKind::PermissionDenied =>
-        {
+        Err(HandoffError::Unreadable { source, .. }) if source.kind() == ErrorKind::PermissionDenied => {
             return vec![Finding::skip(Area::Boot, "bootstrap", "run as root to see what bootstrap did")];
         }
         Err(error) => return vec![Finding::fail(Area::Boot, "bootstrap", one_line(error), LOOK_AT_LOG)],

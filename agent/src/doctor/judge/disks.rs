@@ -18,7 +18,7 @@ const ERRORS_SHOWN: usize = 1;
 pub fn disks(facts: &Disks) -> Vec<Finding> {
     let mut findings: Vec<Finding> = facts.volumes.iter().map(volume).collect();
     findings.extend(facts.file_systems.iter().map(file_system));
-    findings.push(errors(facts.errors.as_deref()));
+    findings.push(errors(&facts.errors));
     findings.extend(timeouts(facts));
     findings
 }
@@ -81,10 +81,13 @@ fn percent(part: u64, whole: u64) -> u64 {
     u64::try_from(u128::from(part) * 100 / u128::from(whole.max(1))).unwrap_or(100)
 }
 
-fn errors(lines: Option<&[String]>) -> Finding {
+fn errors(lines: &Result<Vec<String>, String>) -> Finding {
     const CHECK: &str = "errors of disks";
-    let Some(lines) = lines else {
-        return Finding::skip(Area::Disks, CHECK, "run as root to read the kernel's messages");
+    let lines = match lines {
+        Ok(lines) => lines,
+        Err(why) => {
+            return Finding::skip(Area::Disks, CHECK, format!("the kernel's messages cannot be read: {why}"));
+        }
     };
     if lines.is_empty() {
         return Finding::pass(Area::Disks, CHECK, "the kernel tells of none since the boot");

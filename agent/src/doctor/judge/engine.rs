@@ -113,13 +113,6 @@ fn logs(facts: &EngineFacts, wanted: Wanted) -> Option<Finding> {
 
 fn live_restore(facts: &EngineFacts) -> Option<Finding> {
     const CHECK: &str = "live restore";
-    Some(if facts.live_restore {
-        Finding::pass(Area::Docker, CHECK, "containers run on while the engine is restarted")
-    } else {
-        Finding::skip(
-            Area::Docker,
-            CHECK,
-            "off: containers stop while the engine is restarted (\"live-restore\": true in daemon.json)",
-        )
-    })
+    let words = "containers run on while the engine is restarted";
+    facts.live_restore.then(|| Finding::pass(Area::Docker, CHECK, words))
 }

@@ -218,6 +218,11 @@ fn an_engine_is_held_against_what_is_asked_of_it() {
     assert_eq!(verdicts(&engine(&forbidden, Some(&plain))), [(Verdict::Skip, "engine")]);
 }
 
+fn no_disks() -> Disks {
+    let errors = Err("run as root".to_owned());
+    Disks { volumes: Vec::new(), file_systems: Vec::new(), errors, nvme_timeouts: BTreeMap::new() }
+}
+
 fn space(available_bytes: u64, inodes_free: u64, read_only: bool) -> FileSystem {
     let space = Space { size_bytes: 1000, available_bytes, inodes: 1000, inodes_free, read_only };
     FileSystem { name: "models".to_owned(), mount: "/mnt/models".to_owned(), state: Ok(space) }
@@ -234,8 +239,7 @@ fn file_systems_are_full_by_bytes_or_by_files() {
         (space(500, 500, true), Verdict::Fail),
         (FileSystem { state: Err("no answer within 5 s".to_owned()), ..space(0, 0, false) }, Verdict::Fail),
     ] {
-        let facts =
-            Disks { file_systems: vec![file_system.clone()], errors: Some(Vec::new()), ..Disks::default() };
+        let facts = Disks { file_systems: vec![file_system.clone()], errors: Ok(Vec::new()), ..no_disks() };
         let findings = disks(&facts);
         assert_eq!(
             verdicts(&findings),
@@ -254,10 +258,7 @@ fn file_systems_are_full_by_bytes_or_by_files() {
         }),
         ..space(0, 0, false)
     };
-    assert_eq!(
-        verdicts(&disks(&Disks { file_systems: vec![without], ..Disks::default() }))[0].0,
-        Verdict::Pass
-    );
+    assert_eq!(verdicts(&disks(&Disks { file_systems: vec![without], ..no_disks() }))[0].0, Verdict::Pass);
 }
 
 #[test]
@@ -271,9 +272,9 @@ fn a_volume_that_is_away_disk_errors_and_an_impatient_kernel_are_told() {
     };
     let facts = Disks {
         volumes: vec![volume(false), volume(true)],
-        errors: Some(vec!["a".to_owned(), "EXT4-fs error (device nvme1n1)".to_owned()]),
+        errors: Ok(vec!["a".to_owned(), "EXT4-fs error (device nvme1n1)".to_owned()]),
         nvme_timeouts: BTreeMap::from([("nvme0n1".to_owned(), 30), ("nvme1n1".to_owned(), 4_294_967)]),
-        ..Disks::default()
+        ..no_disks()
     };
     let findings = disks(&facts);
     let expected = [
@@ -287,7 +288,7 @@ fn a_volume_that_is_away_disk_errors_and_an_impatient_kernel_are_told() {
         findings[2].message.contains("2 lines") && findings[2].message.contains("EXT4-fs error"),
         "{findings:?}"
     );
-    assert_eq!(verdicts(&disks(&Disks::default())), [(Verdict::Skip, "errors of disks")]);
+    assert_eq!(verdicts(&disks(&no_disks())), [(Verdict::Skip, "errors of disks")]);
 }
 
 fn ports(listeners: Vec<Listener>, led: &[u16]) -> Network {

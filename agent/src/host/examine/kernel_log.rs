@@ -2,7 +2,7 @@
 
 use super::apart;
 use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
@@ -11,15 +11,20 @@ const LONGEST_RECORD: usize = 8192;
 /// Bounds a kernel that complains without an end.
 const MOST_RECORDS: usize = 100_000;
 
-/// Lines about errors of disks and file systems, the oldest first; `None` where they may not be read.
-pub async fn disk_errors(kmsg: &Path) -> Option<Vec<String>> {
-    let kmsg = kmsg.to_owned();
-    apart(move || read(&kmsg)).await.ok().flatten()
+/// Lines about errors of disks and file systems, the oldest first; an error is why they cannot be read.
+pub async fn disk_errors(kmsg: &Path) -> Result<Vec<String>, String> {
+    let path = kmsg.to_owned();
+    let read = apart(move || read(&path)).await?;
+    read.map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => "run as root".to_owned(),
+        ErrorKind::NotFound => format!("there is no {}", kmsg.display()),
+        _ => error.to_string(),
+    })
 }
 
-fn read(kmsg: &Path) -> Option<Vec<String>> {
+fn read(kmsg: &Path) -> io::Result<Vec<String>> {
     let nonblocking = nix::libc::O_NONBLOCK;
-    let mut records = OpenOptions::new().read(true).custom_flags(nonblocking).open(kmsg).ok()?;
+    let mut records = OpenOptions::new().read(true).custom_flags(nonblocking).open(kmsg)?;
     let mut errors = Vec::new();
     let mut buffer = vec![0; LONGEST_RECORD];
     for _ in 0..MOST_RECORDS {
@@ -32,10 +37,10 @@ fn read(kmsg: &Path) -> Option<Vec<String>> {
             // Overwritten while it was read: the next one is there.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(_) => return None,
+            Err(error) => return Err(error),
         }
     }
-    Some(errors)
+    Ok(errors)
 }
 
 /// `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS;TEXT`, then lines of its own fields that begin with a space.
@@ -98,6 +103,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_is_not_there_tells_nothing() {
-        assert_eq!(disk_errors(Path::new("/nowhere/kmsg")).await, None);
+        assert_eq!(disk_errors(Path::new("/nowhere/kmsg")).await.unwrap_err(), "there is no /nowhere/kmsg");
     }
 }

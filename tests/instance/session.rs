@@ -1,0 +1,14 @@
+//! One session on a node: what a person sees on a terminal of 80 by 24, what the doctor finds, and what a bundle holds.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::disallowed_methods, reason = "a suite measures, and looks at the host")]
+
+#[path = "session/bundle.rs"]
+mod bundle;
+#[path = "session/doctor.rs"]
+mod doctor;
+#[path = "session/recording.rs"]
+mod recording;
+mod scene;
+#[path = "session/terminal.rs"]
+mod terminal;
