@@ -9,6 +9,7 @@ use agent::control::logs::{ContainerOutput, Output};
 use agent::control::server::Control;
 use agent::control::socket::Listener;
 use agent::engine::EngineError;
+use agent::reload::Request;
 use agent::status::*;
 use axum::body::Bytes;
 use futures_util::StreamExt;
@@ -62,6 +63,7 @@ struct Bench {
     board: Board,
     commands: Option<mpsc::Receiver<Command>>,
     model_commands: Option<mpsc::Receiver<ModelCommand>>,
+    requests: Option<mpsc::Receiver<Request>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
 }
@@ -81,14 +83,21 @@ impl Bench {
         let (sender, receiver) = mpsc::channel(8);
         let (models, model_commands) = mpsc::channel(8);
         let (_settings, settings) = watch::channel(settings.map(Arc::new));
-        let control =
-            Control { board: board.clone(), commands: sender, models, output: Arc::new(Scripted), settings };
+        let (configuration, requests) = mpsc::channel(8);
+        let control = Control {
+            board: board.clone(),
+            commands: sender,
+            models,
+            output: Arc::new(Scripted),
+            settings,
+            configuration,
+        };
         let shutdown = CancellationToken::new();
         let path = Paths::under(root.path()).control_socket();
         let listener = runtime.block_on(async { Listener::bind(&path) }).unwrap();
         runtime.spawn(listener.serve(control, shutdown.clone()));
         let (commands, model_commands) = (Some(receiver), Some(model_commands));
-        Bench { root, board, commands, model_commands, shutdown, runtime }
+        Bench { root, board, commands, model_commands, requests: Some(requests), shutdown, runtime }
     }
 
     fn paths(&self) -> Paths {

@@ -1,4 +1,4 @@
-//! The verbs that only look: status, explain, logs, config show.
+//! The verbs that only look: status, explain, logs.
 
 use super::arguments::Arguments;
 use super::render::status::Stale;
@@ -167,12 +167,6 @@ pub(super) async fn logs(session: &Session, service: &str, tail: usize, follow: 
 /// Line by line without what could steer the terminal.
 fn printable(piece: &[u8]) -> String {
     String::from_utf8_lossy(piece).split('\n').map(clean).collect::<Vec<_>>().join("\n")
-}
-
-pub(super) async fn config(session: &Session) -> Result<u8, Ending> {
-    let value = render::config::readable(session.client.config().await?);
-    output::data(format!("{value:#}\n").as_bytes())?;
-    Ok(exit::DONE)
 }
 
 pub(super) fn completions(shell: Shell) -> Result<u8, Ending> {

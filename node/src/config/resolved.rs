@@ -4,7 +4,7 @@
 //! In: what was typed, and the settings that came of it. Out: [`Settings`], and a document in the words of node.toml that
 //! makes the same settings again. Secrets are names in both. Pure.
 
-use super::settings::{ModelServer, Settings, Strategy};
+use super::settings::{ModelServer, Settings, Shaping, Strategy};
 use super::written::{self, Written};
 use toml::{Table, Value};
 
@@ -72,11 +72,14 @@ impl Resolved {
     fn document(&self) -> Table {
         let mut document = Table::try_from(&self.written).unwrap_or_default();
         document.remove("var");
-        // What is shipped of a service is not to be written where nothing is.
-        if self.settings.logs.is_none()
-            && let Some(Value::Table(services)) = document.get_mut("services")
-        {
-            let services = services.iter_mut().filter_map(|(_, service)| service.as_table_mut());
+        // What says nothing is left out: where no log is shipped at all, it must not be written.
+        let says_nothing = |name: &str| {
+            let service = self.settings.services.get(name);
+            service.is_none_or(|service| service.logs == Shaping::default())
+        };
+        if let Some(Value::Table(services)) = document.get_mut("services") {
+            let services = services.iter_mut().filter(|(name, _)| says_nothing(name));
+            let services = services.filter_map(|(_, service)| service.as_table_mut());
             services.for_each(|service| drop(service.remove("logs")));
         }
         document
