@@ -27,6 +27,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+#[path = "control_api/configuration.rs"]
+mod configuration;
 #[path = "control_api/models.rs"]
 mod models;
 #[path = "control_api/verbs.rs"]
@@ -395,7 +397,7 @@ fn everybody_may_look_and_only_root_may_change() {
     let mut bench = Bench::new();
     bench.publish(vec![service("api")]);
     bench.answer_commands(|command| Ok(format!("will {command}")));
-    for look in [&["status"][..], &["explain", "api"], &["logs", "api"], &["config", "show"]] {
+    for look in [&["status"][..], &["explain", "api"], &["logs", "api"], &["config", "show", "--json"]] {
         expect(&bench.run_as(Some(NOBODY), look), 0, "", "");
     }
     for change in [&["restart", "api"][..], &["update"], &["update", "api"]] {
@@ -426,7 +428,7 @@ fn what_the_loop_refuses_and_what_does_not_exist_is_said_in_one_line() {
         expect(&bench.agentctl(arguments), 1, "", unknown);
     }
     expect(&bench.agentctl(&["completions", "bash"]), 0, "_agentctl", "");
-    expect(&bench.agentctl(&["config", "show"]), 0, "\"stop_timeout\": \"30s\"", "");
+    expect(&bench.agentctl(&["config", "show", "--json"]), 0, "\"stop_timeout\": \"30s\"", "");
     let mut stream = bench.connect();
     stream.write_all(b"GET /v2/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut answer = String::new();
