@@ -211,9 +211,7 @@ impl Agent {
             handed_over,
         };
         let last_status = start.paths.last_status();
-        let files = Files { paths: start.paths.clone(), named: start.named.clone() };
-        let drop_ins = start.named.is_none().then(|| start.paths.drop_ins());
-        let watch = ConfigurationWatch::new(files.first(), drop_ins);
+        let (files, watch) = followed(&start);
         let drain = stop.child_token();
         let parts = Parts::new(&stop, &drain);
         let mut agent = Agent {
@@ -367,6 +365,14 @@ impl Agent {
         self.end.cancel();
         all_end(&mut self.front, END_LIMIT).await;
     }
+}
+
+/// The files of the configuration, and who tells when they change.
+fn followed(start: &Start) -> (Files, ConfigurationWatch) {
+    let files = Files { paths: start.paths.clone(), named: start.named.clone() };
+    let drop_ins = start.named.is_none().then(|| start.paths.drop_ins());
+    let watch = ConfigurationWatch::new(files.first(), drop_ins);
+    (files, watch)
 }
 
 fn ended_unexpectedly(ended: Result<&'static str, JoinError>) -> Fatal {

@@ -56,12 +56,12 @@ async fn the_same_texts_are_known_and_others_are_not() {
 async fn mistakes_are_a_problem_with_the_first_of_them_until_the_files_are_right() {
     let (_root, mut configuration) = node(ONE).await;
     let refusal = refused(&configuration, "[services.api]\nimagee = \"x\"\nmemory = \"lots\"\n").await;
-    assert_eq!((refusal.code, refusal.mistakes.len()), (reload::INVALID, 3), "{refusal:?}");
-    assert_eq!(refusal.lines().len(), 3);
+    assert_eq!((refusal.code, refusal.mistakes.len()), (reload::INVALID, 2), "{refusal:?}");
+    assert_eq!(refusal.lines().len(), 2);
     configuration.refuse(&refusal, Timestamp::UNIX_EPOCH);
     let problems = configuration.problems(Timestamp::UNIX_EPOCH);
     let [problem] = problems.as_slice() else { panic!("{problems:?}") };
-    assert!(problem.message.contains("node.toml:") && problem.message.contains("and 2 more"), "{problem:?}");
+    assert!(problem.message.contains("node.toml:") && problem.message.contains("and 1 more"), "{problem:?}");
     assert!(problem.hint.as_ref().unwrap().contains("agentctl config check"), "{problem:?}");
     assert!(!configuration.is_undecided());
     configuration.is_confirmed();

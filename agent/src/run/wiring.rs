@@ -104,20 +104,16 @@ fn secrets(
 /// What should run, made anew whenever a volume came, or a secret or the services of node.toml changed.
 fn desired(
     agent: &mut Agent,
-    mut settings: Arc<Settings>,
-    mut versions: watch::Receiver<Versions>,
+    settings: Arc<Settings>,
+    versions: watch::Receiver<Versions>,
 ) -> watch::Receiver<Desired> {
-    let mut volumes = agent.volumes.clone();
-    let mut in_force = agent.settings.subscribe();
-    let first = Desired::new(&settings, &volumes.borrow_and_update(), &versions.borrow_and_update());
-    let (sender, desired) = watch::channel(first);
+    let in_force = agent.settings.subscribe();
+    let mut sources = Sources { settings, in_force, volumes: agent.volumes.clone(), versions };
+    let (sender, desired) = watch::channel(sources.desired());
     let stop = agent.parts.services.stop.clone();
     agent.parts.services.spawn("desired", async move {
-        while something_changed((&mut in_force, &mut volumes, &mut versions), &stop).await {
-            if let Some(newest) = in_force.borrow_and_update().clone() {
-                settings = newest;
-            }
-            let next = Desired::new(&settings, &volumes.borrow_and_update(), &versions.borrow_and_update());
+        while sources.changed(&stop).await {
+            let next = sources.desired();
             sender.send_if_modified(|current| {
                 let changed = *current != next;
                 *current = next;
@@ -128,21 +124,31 @@ fn desired(
     desired
 }
 
-/// `false` when it is time to stop. A sender that is gone has ended with the agent.
-async fn something_changed(
-    (settings, volumes, versions): (
-        &mut watch::Receiver<Option<Arc<Settings>>>,
-        &mut watch::Receiver<Vec<handoff::Volume>>,
-        &mut watch::Receiver<Versions>,
-    ),
-    stop: &CancellationToken,
-) -> bool {
-    // A change that is not returned for is seen at the next call.
-    tokio::select! {
-        () = stop.cancelled() => false,
-        changed = settings.changed() => changed.is_ok(),
-        changed = volumes.changed() => changed.is_ok(),
-        changed = versions.changed() => changed.is_ok(),
+/// What it is made of.
+struct Sources {
+    settings: Arc<Settings>,
+    in_force: watch::Receiver<Option<Arc<Settings>>>,
+    volumes: watch::Receiver<Vec<handoff::Volume>>,
+    versions: watch::Receiver<Versions>,
+}
+
+impl Sources {
+    fn desired(&mut self) -> Desired {
+        if let Some(newest) = self.in_force.borrow_and_update().clone() {
+            self.settings = newest;
+        }
+        Desired::new(&self.settings, &self.volumes.borrow_and_update(), &self.versions.borrow_and_update())
+    }
+
+    /// `false` when it is time to stop. A sender that is gone has ended with the agent.
+    async fn changed(&mut self, stop: &CancellationToken) -> bool {
+        // A change that is not returned for is seen at the next call.
+        tokio::select! {
+            () = stop.cancelled() => false,
+            changed = self.in_force.changed() => changed.is_ok(),
+            changed = self.volumes.changed() => changed.is_ok(),
+            changed = self.versions.changed() => changed.is_ok(),
+        }
     }
 }
 
