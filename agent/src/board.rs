@@ -98,6 +98,23 @@ impl Board {
         self.change(now, |parts| parts.models = Some(models));
     }
 
+    /// Nobody looks after models any more.
+    pub fn withdraw_models(&self, now: Timestamp) {
+        self.change(now, |parts| {
+            parts.models = None;
+            parts.problems.remove(&Owner::Models);
+        });
+    }
+
+    /// Nothing is shipped or shown any more, until it is begun anew.
+    pub fn withdraw_telemetry(&self, now: Timestamp) {
+        self.change(now, |parts| {
+            parts.logs = Logs::default();
+            parts.problems.remove(&Owner::Logs);
+            parts.problems.remove(&Owner::Metrics);
+        });
+    }
+
     /// The models, their server, and what is explained of them.
     pub fn models(&self) -> Models {
         let nothing = || Models { server: None, models: Vec::new(), explanations: Vec::new() };

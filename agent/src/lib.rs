@@ -12,6 +12,7 @@
 pub mod apply;
 pub mod bell;
 pub mod board;
+pub mod change;
 pub mod clock;
 pub mod cloud;
 pub mod command;
@@ -35,6 +36,7 @@ pub mod publish;
 pub mod reconcile;
 pub mod registries;
 pub mod registry;
+pub mod reload;
 pub mod rules;
 pub mod run;
 pub mod secrets;

@@ -2,13 +2,17 @@
 //!
 //! In: a configuration that is valid as far as one can tell without the instance. Out: why it ended. The control API
 //! listens first, so that there is always someone to ask; then the instance becomes known, however long that takes;
-//! then everything else starts. It ends the other way round, the control API last.
+//! then everything else starts. It ends the other way round, the control API last. Between, another configuration may
+//! come into force: [`reload`].
 //!
 //! Containers run on whatever happens here, but for one thing: when the machine goes down, they are stopped in good
 //! order, and their last lines are delivered, before the agent ends. systemd is told meanwhile that it takes longer.
 
 #![expect(clippy::disallowed_methods, reason = "the outermost loop: it tells when it asked")]
 
+mod configuration;
+mod part;
+mod reload;
 mod wiring;
 
 use crate::board::{Board, Owner};
@@ -17,12 +21,16 @@ use crate::control::server::Control;
 use crate::control::socket::{ListenError, Listener};
 use crate::engine::EngineError;
 use crate::heartbeat::Heartbeat;
+use crate::host::configuration_watch::ConfigurationWatch;
 use crate::host::docker::Docker;
 use crate::host::systemd::{self, Message, shutdown as machine};
 use crate::publish;
+use crate::reload::Request;
+use crate::secrets::Versions;
 use crate::start::{self, read_handoff};
 use crate::status::{Node, NodeState};
 use crate::volumes::Volumes;
+use configuration::{Configuration, Files};
 use jiff::Timestamp;
 use node::config::{Draft, Mistakes, Settings};
 use node::environment::Environment;
@@ -32,12 +40,15 @@ use node::handoff;
 use node::identity::Facts;
 use node::imds;
 use node::paths::Paths;
-use std::future::Future;
+use part::{Parts, Queue, all_end, spawn};
+use reload::{Cause, LOOK_AGAIN, everything};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Between two questions who the instance is.
@@ -63,8 +74,12 @@ const COMMANDS_WAITING: usize = 16;
 pub struct Start {
     /// Where everything is.
     pub paths: Paths,
+    /// The one file that the configuration was read from, in the place of node.toml and its drop-ins.
+    pub named: Option<PathBuf>,
     /// The configuration, checked.
     pub draft: Draft,
+    /// Rings when it is to be read again.
+    pub reread: Arc<Notify>,
     /// Endpoints and the like.
     pub environment: Environment,
 }
@@ -113,10 +128,11 @@ impl Hint for Fatal {
 pub async fn run(start: Start, shutdown: CancellationToken) -> Result<(), Fatal> {
     let mut agent = Agent::listen(start)?;
     let outcome = match agent.identify(&shutdown).await {
-        Some(facts) => agent.work(&facts, &shutdown).await,
+        Some(facts) => agent.work(facts, &shutdown).await,
         None => Ok(()),
     };
     systemd::notify(&Message::Stopping);
+    agent.take_no_requests();
     // Who ends by itself is started again: containers run on.
     if outcome.is_ok() && machine::is_under_way().await {
         agent.drain().await;
@@ -140,12 +156,21 @@ pub(crate) struct Agent {
     pub(crate) volumes: watch::Receiver<Vec<handoff::Volume>>,
     /// To the loop of the services.
     pub(crate) services: mpsc::Sender<Command>,
-    commands: mpsc::Receiver<Command>,
-    model_commands: mpsc::Receiver<ModelCommand>,
+    /// What operators ask of the loop of the services; whoever asks before gets it answered then.
+    commands: Queue<Command>,
+    /// The same for the loop of the models.
+    model_commands: Queue<ModelCommand>,
+    /// In force; `None` while the instance is unknown.
     settings: watch::Sender<Option<Arc<Settings>>>,
+    /// Of the secrets that are there.
+    versions: watch::Receiver<Versions>,
+    /// What is asked of the configuration itself.
+    requests: mpsc::Receiver<Request>,
+    files: Files,
+    watch: ConfigurationWatch,
     boot_id: String,
-    /// Those that work; each gives its name when it ends.
-    tasks: JoinSet<&'static str>,
+    /// Those that work.
+    parts: Parts,
     /// Those that show what is known, from the beginning to the very end.
     front: JoinSet<&'static str>,
     /// Ends the front.
@@ -162,6 +187,7 @@ impl Agent {
         let board = Board::new(nobody_yet(&boot_id));
         let (commands, received) = mpsc::channel(COMMANDS_WAITING);
         let (models, model_commands) = mpsc::channel(COMMANDS_WAITING);
+        let (configuration, requests) = mpsc::channel(COMMANDS_WAITING);
         let (settings, known_settings) = watch::channel(None);
         let handed_over =
             read_handoff(&start.paths, &boot_id).map(|handoff| handoff.volumes).unwrap_or_default();
@@ -176,6 +202,7 @@ impl Agent {
             models,
             output: Arc::new(docker.clone()),
             settings: known_settings,
+            configuration,
         };
         let looking = Volumes {
             paths: start.paths.clone(),
@@ -184,21 +211,28 @@ impl Agent {
             handed_over,
         };
         let last_status = start.paths.last_status();
+        let (files, watch) = followed(&start);
+        let drain = stop.child_token();
+        let parts = Parts::new(&stop, &drain);
         let mut agent = Agent {
             start,
             imds,
             board: board.clone(),
             docker,
             heartbeat: heartbeat.clone(),
-            drain: stop.child_token(),
+            drain,
             stop,
             volumes,
             services,
-            commands: received,
-            model_commands,
+            commands: Queue::new(received),
+            model_commands: Queue::new(model_commands),
             settings,
+            versions: watch::channel(Versions::new()).1,
+            requests,
+            files,
+            watch,
             boot_id,
-            tasks: JoinSet::new(),
+            parts,
             front: JoinSet::new(),
             end: end.clone(),
         };
@@ -207,23 +241,6 @@ impl Agent {
         spawn(&mut agent.front, "publish", publish::follow(board, last_status, end.clone()));
         spawn(&mut agent.front, "watchdog", publish::watchdog(heartbeat, PATIENCE, end));
         Ok(agent)
-    }
-
-    /// Starts a task that ends only when it is told to stop.
-    pub(crate) fn spawn(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        spawn(&mut self.tasks, name, task);
-    }
-
-    /// What operators ask, for the loop; whoever asks before gets it answered then.
-    pub(crate) fn take_commands(&mut self) -> mpsc::Receiver<Command> {
-        let (_, nobody) = mpsc::channel(1);
-        std::mem::replace(&mut self.commands, nobody)
-    }
-
-    /// The same for the loop of the models.
-    pub(crate) fn take_model_commands(&mut self) -> mpsc::Receiver<ModelCommand> {
-        let (_, nobody) = mpsc::channel(1);
-        std::mem::replace(&mut self.model_commands, nobody)
     }
 
     /// Finds out who the instance is, for as long as it takes; `None` when it is told to stop before.
@@ -244,24 +261,76 @@ impl Agent {
             tracing::warn!(code = problem.code, "{}", problem.message);
             self.board.publish_problems(Owner::Configuration, vec![problem], Timestamp::now());
             self.heartbeat.beat();
-            shutdown.run_until_cancelled(tokio::time::sleep(IDENTITY_RETRY)).await?;
+            shutdown.run_until_cancelled(self.wait_unknown()).await?;
+        }
+    }
+
+    /// Waits for the next question who the instance is. What is asked of the configuration meanwhile is answered.
+    async fn wait_unknown(&mut self) {
+        let until = Instant::now() + IDENTITY_RETRY;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                // These three are taken only by returning them.
+                Some(request) = self.requests.recv() => self.answer_early(request).await,
+                () = self.watch.changed() => drop(self.notice_early().await),
+                () = self.start.reread.notified() => drop(self.notice_early().await),
+            }
         }
     }
 
     /// Starts everything that needs to know the instance, and waits for the end.
-    async fn work(&mut self, facts: &Facts, shutdown: &CancellationToken) -> Result<(), Fatal> {
-        let settings = Arc::new(self.start.draft.settings(facts)?);
-        self.board.identify(&settings.node_name, facts, Timestamp::now());
+    async fn work(&mut self, facts: Facts, shutdown: &CancellationToken) -> Result<(), Fatal> {
+        let resolved = self.start.draft.resolve(&facts)?;
+        let settings = Arc::new(resolved.settings.clone());
+        self.board.identify(&settings.node_name, &facts, Timestamp::now());
         let (services, instance) = (settings.services.len(), &facts.instance_id);
         tracing::info!(instance, services, "this is {instance}, with {services} services");
         self.settings.send_replace(Some(Arc::clone(&settings)));
-        wiring::start(self, &settings, facts).await;
-        tokio::select! {
-            // Neither arm consumes anything that the other would need.
-            () = shutdown.cancelled() => Ok(()),
-            Some(ended) = self.tasks.join_next() => Err(ended_unexpectedly(ended)),
-            Some(ended) = self.front.join_next() => Err(ended_unexpectedly(ended)),
+        wiring::start(self, &settings, (&facts, &everything())).await;
+        let place = (self.files.clone(), self.boot_id.clone());
+        let sources = self.start.draft.sources();
+        let configuration = Configuration::new(place, self.imds.clone(), (facts, resolved), sources);
+        self.until_end(configuration, shutdown).await
+    }
+
+    /// Follows the configuration until the end.
+    async fn until_end(
+        &mut self,
+        mut configuration: Configuration,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Fatal> {
+        loop {
+            let waits = configuration.is_undecided() || configuration.awaits_bootstrap();
+            tokio::select! {
+                biased;
+                // Nothing is consumed by a wait that is given up.
+                () = shutdown.cancelled() => return Ok(()),
+                // These two take an end only by returning it.
+                ended = self.parts.next() => return Err(ended_unexpectedly(ended)),
+                Some(ended) = self.front.join_next() => return Err(ended_unexpectedly(ended)),
+                // These three are taken only by returning them.
+                Some(request) = self.requests.recv() => {
+                    self.answer(request, &mut configuration, shutdown).await;
+                }
+                () = self.start.reread.notified() => {
+                    self.follow(&mut configuration, Cause::Asked, shutdown).await;
+                }
+                () = self.watch.changed() => {
+                    self.follow(&mut configuration, Cause::Noticed, shutdown).await;
+                }
+                // The moment is computed anew.
+                () = tokio::time::sleep(LOOK_AGAIN), if waits => {
+                    self.look_again(&mut configuration, shutdown).await;
+                }
+            }
         }
+    }
+
+    /// From now on whoever asks something of the configuration is told that nobody answers.
+    fn take_no_requests(&mut self) {
+        self.requests.close();
+        while self.requests.try_recv().is_ok() {}
     }
 
     /// The machine goes down: waits until every service is stopped, each within its own time, however long that is.
@@ -272,7 +341,7 @@ impl Agent {
         loop {
             tokio::select! {
                 // Takes the end of a task only by returning it. Without the loop there is nothing to stop.
-                ended = self.tasks.join_next() => match ended {
+                ended = self.parts.services.next() => match ended {
                     Some(Ok(wiring::RECONCILE)) | None => return,
                     Some(Ok(_)) => {}
                     Some(Err(error)) => return tracing::error!("a task broke off: {error}"),
@@ -292,21 +361,18 @@ impl Agent {
         // Finding out about the machine took of the unit's time, and stopping services took more than that.
         systemd::notify(&Message::Extend(STOP_LIMIT + END_LIMIT + Duration::from_secs(1)));
         self.stop.cancel();
-        all_end(&mut self.tasks, STOP_LIMIT).await;
+        self.parts.all_end(STOP_LIMIT).await;
         self.end.cancel();
         all_end(&mut self.front, END_LIMIT).await;
     }
 }
 
-fn spawn(
-    tasks: &mut JoinSet<&'static str>,
-    name: &'static str,
-    task: impl Future<Output = ()> + Send + 'static,
-) {
-    tasks.spawn(async move {
-        task.await;
-        name
-    });
+/// The files of the configuration, and who tells when they change.
+fn followed(start: &Start) -> (Files, ConfigurationWatch) {
+    let files = Files { paths: start.paths.clone(), named: start.named.clone() };
+    let drop_ins = start.named.is_none().then(|| start.paths.drop_ins());
+    let watch = ConfigurationWatch::new(files.first(), drop_ins);
+    (files, watch)
 }
 
 fn ended_unexpectedly(ended: Result<&'static str, JoinError>) -> Fatal {
@@ -314,18 +380,6 @@ fn ended_unexpectedly(ended: Result<&'static str, JoinError>) -> Fatal {
         Ok(name) => name.to_owned(),
         Err(error) => error.to_string(),
     })
-}
-
-async fn all_end(tasks: &mut JoinSet<&'static str>, limit: Duration) {
-    let mut left = tasks.len();
-    let all = async {
-        while tasks.join_next().await.is_some() {
-            left -= 1;
-        }
-    };
-    if tokio::time::timeout(limit, all).await.is_err() {
-        tracing::warn!("{left} tasks did not end within {} s", limit.as_secs());
-    }
 }
 
 /// The node before anything is known of it.

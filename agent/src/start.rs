@@ -11,6 +11,7 @@ use node::identity::Facts;
 use node::imds::{self, Patience};
 use node::paths::Paths;
 use node::problem::Problem;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -114,11 +115,15 @@ pub fn standing_problems(handoff: &Handoff) -> Vec<Problem> {
 
 /// node.toml and its drop-ins, or the one file that the command line names.
 pub fn read_configuration(paths: &Paths, named: Option<&Path>) -> Result<Draft, LoadError> {
-    let Some(path) = named else { return Draft::read(paths) };
-    let name = path.display().to_string();
-    let text =
-        std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: name.clone(), source })?;
-    Ok(Draft::parse(vec![Source { name, text }])?)
+    Ok(Draft::parse(read_sources(paths, named)?)?)
+}
+
+/// The texts of them.
+pub fn read_sources(paths: &Paths, named: Option<&Path>) -> Result<Vec<Source>, LoadError> {
+    match named {
+        Some(path) => Ok(vec![Source::read(path)?]),
+        None => Source::all(paths),
+    }
 }
 
 /// Who the instance is: from the handoff where it says so and has every tag that the configuration names, else from the
@@ -135,14 +140,9 @@ pub async fn identify(
     {
         return Ok(facts.clone());
     }
-    let imds = imds.with_patience(IDENTITY_PATIENCE);
-    let asked = match tokio::time::timeout(IDENTITY_DEADLINE, imds.facts(&tags)).await {
-        Ok(Ok(facts)) => return Ok(facts),
-        Ok(Err(error)) => (one_line(&error), error.hint()),
-        Err(_) => {
-            let seconds = IDENTITY_DEADLINE.as_secs();
-            (format!("the instance metadata service gave no answer within {seconds} s"), None)
-        }
+    let asked = match ask(&tags, imds).await {
+        Ok(facts) => return Ok(facts),
+        Err(why) => why,
     };
     if let Some(facts) = handed_over {
         // Tags that are not there are named by the configuration's own messages.
@@ -154,6 +154,19 @@ pub async fn identify(
         hint: asked.1.or_else(|| Some("look at /var/log/node-bootstrap.log".to_owned())),
         since: now,
     })
+}
+
+/// What the metadata service says of the instance and these of its tags; else why it says nothing, and a hint.
+pub async fn ask(tags: &BTreeSet<String>, imds: &imds::Client) -> Result<Facts, (String, Option<String>)> {
+    let imds = imds.with_patience(IDENTITY_PATIENCE);
+    match tokio::time::timeout(IDENTITY_DEADLINE, imds.facts(tags)).await {
+        Ok(Ok(facts)) => Ok(facts),
+        Ok(Err(error)) => Err((one_line(&error), error.hint())),
+        Err(_) => {
+            let seconds = IDENTITY_DEADLINE.as_secs();
+            Err((format!("the instance metadata service gave no answer within {seconds} s"), None))
+        }
+    }
 }
 
 #[cfg(test)]

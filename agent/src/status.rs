@@ -314,12 +314,15 @@ pub const LOGS_LEFT_OUT: &str = "logs_left_out";
 /// Another one: metrics cannot be asked for. What serves serves on.
 pub const METRICS_LISTEN: &str = "metrics_listen";
 
+/// Another one: a section of node.toml applies when bootstrap runs again.
+pub const BOOTSTRAP_AWAITED: &str = "bootstrap_awaited";
+
 /// Of models: the version before serves, a part is on the CPU, or a volume was slow. The node does its job.
 pub const MODEL_HINTS: [&str; 3] = ["model_rolled_back", "model_partly_on_cpu", "model_volume_cold"];
 
 /// Whether a node with this problem is degraded. After a roll-back it does its job, only not with the newest image.
 pub fn degrades(problem: &Problem) -> bool {
     let code = problem.code.as_str();
-    !matches!(code, ROLLED_BACK | RELOAD_PUT_OFF | LOGS_LEFT_OUT | METRICS_LISTEN)
+    !matches!(code, ROLLED_BACK | RELOAD_PUT_OFF | LOGS_LEFT_OUT | METRICS_LISTEN | BOOTSTRAP_AWAITED)
         && !MODEL_HINTS.contains(&code)
 }

@@ -9,6 +9,7 @@ use agent::control::logs::{ContainerOutput, Lines, Output};
 use agent::control::server::Control;
 use agent::control::socket::Listener;
 use agent::engine::EngineError;
+use agent::reload::Request;
 use agent::status::*;
 use axum::body::Bytes;
 use futures_util::StreamExt;
@@ -26,6 +27,8 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+#[path = "control_api/configuration.rs"]
+mod configuration;
 #[path = "control_api/models.rs"]
 mod models;
 #[path = "control_api/verbs.rs"]
@@ -64,6 +67,7 @@ struct Bench {
     board: Board,
     commands: Option<mpsc::Receiver<Command>>,
     model_commands: Option<mpsc::Receiver<ModelCommand>>,
+    requests: Option<mpsc::Receiver<Request>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
 }
@@ -83,14 +87,21 @@ impl Bench {
         let (sender, receiver) = mpsc::channel(8);
         let (models, model_commands) = mpsc::channel(8);
         let (_settings, settings) = watch::channel(settings.map(Arc::new));
-        let control =
-            Control { board: board.clone(), commands: sender, models, output: Arc::new(Scripted), settings };
+        let (configuration, requests) = mpsc::channel(8);
+        let control = Control {
+            board: board.clone(),
+            commands: sender,
+            models,
+            output: Arc::new(Scripted),
+            settings,
+            configuration,
+        };
         let shutdown = CancellationToken::new();
         let path = Paths::under(root.path()).control_socket();
         let listener = runtime.block_on(async { Listener::bind(&path) }).unwrap();
         runtime.spawn(listener.serve(control, shutdown.clone()));
         let (commands, model_commands) = (Some(receiver), Some(model_commands));
-        Bench { root, board, commands, model_commands, shutdown, runtime }
+        Bench { root, board, commands, model_commands, requests: Some(requests), shutdown, runtime }
     }
 
     fn paths(&self) -> Paths {
@@ -391,7 +402,7 @@ fn everybody_may_look_and_only_root_may_change() {
     let mut bench = Bench::new();
     bench.publish(vec![service("api")]);
     bench.answer_commands(|command| Ok(format!("will {command}")));
-    for look in [&["status"][..], &["explain", "api"], &["logs", "api"], &["config", "show"]] {
+    for look in [&["status"][..], &["explain", "api"], &["logs", "api"], &["config", "show", "--json"]] {
         expect(&bench.run_as(Some(NOBODY), look), 0, "", "");
     }
     for change in [&["restart", "api"][..], &["update"], &["update", "api"]] {
@@ -422,7 +433,7 @@ fn what_the_loop_refuses_and_what_does_not_exist_is_said_in_one_line() {
         expect(&bench.agentctl(arguments), 1, "", unknown);
     }
     expect(&bench.agentctl(&["completions", "bash"]), 0, "_agentctl", "");
-    expect(&bench.agentctl(&["config", "show"]), 0, "\"stop_timeout\": \"30s\"", "");
+    expect(&bench.agentctl(&["config", "show", "--json"]), 0, "\"stop_timeout\": \"30s\"", "");
     let mut stream = bench.connect();
     stream.write_all(b"GET /v2/status HTTP/1.1\r\nhost: x\r\n\r\n").unwrap();
     let mut answer = String::new();

@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 #[path = "node_agent/metrics.rs"]
 mod metrics;
+#[path = "node_agent/reload.rs"]
+mod reload;
 
 const AGENT: &str = env!("CARGO_BIN_EXE_node-agent");
 const AGENTCTL: &str = env!("CARGO_BIN_EXE_agentctl");
@@ -101,9 +103,14 @@ impl Tree {
     }
 
     fn start(&self) -> Agent {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, arguments: &[&str]) -> Agent {
         let log = self.root.path().join("log");
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
-        let child = self.command(AGENT).stderr(file).stdout(Stdio::null()).spawn().unwrap();
+        let mut command = self.command(AGENT);
+        let child = command.args(arguments).stderr(file).stdout(Stdio::null()).spawn().unwrap();
         Agent { child, log }
     }
 
@@ -225,7 +232,11 @@ fn five_mistakes_are_five_errors_with_their_places_and_nothing_is_touched() {
 fn a_configuration_is_checked_without_an_agent_from_any_place() {
     let tree = Tree::new(VALID);
     let ended = tree.agentctl(&["config", "check"]);
-    assert!(ended.status.success() && ended.stdout.ends_with(b"node.toml is valid\n"), "{}", story(&ended));
+    assert!(
+        ended.status.success() && ended.stdout.ends_with(b"node.toml is valid: 1 service\n"),
+        "{}",
+        story(&ended)
+    );
     let other = tree.root.path().join("other.toml");
     tree.write(&other, FIVE_MISTAKES);
     let ended = tree.agentctl(&["config", "check", other.to_str().unwrap()]);

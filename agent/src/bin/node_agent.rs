@@ -15,6 +15,7 @@ use node::paths::Paths;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -62,7 +63,9 @@ fn main() -> ExitCode {
         .enable_all()
         .build();
     let outcome = runtime.and_then(|runtime| {
-        let outcome = runtime.block_on(until_signal(Start { paths, draft, environment }));
+        let (named, reread) = (arguments.config, Arc::default());
+        let start = Start { paths, named, draft, environment, reread };
+        let outcome = runtime.block_on(until_signal(start));
         // A device that hangs holds its thread; it must not hold the end of the program.
         runtime.shutdown_background();
         outcome
@@ -102,16 +105,20 @@ fn configuration(paths: &Paths, arguments: &Arguments) -> Result<Draft, u8> {
     })
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT. SIGHUP has the configuration read again.
 async fn until_signal(start: Start) -> io::Result<u8> {
+    let (mut hang_up, reread) = (signal(SignalKind::hangup())?, Arc::clone(&start.reread));
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let shutdown = CancellationToken::new();
     let told = shutdown.clone();
     tokio::spawn(async move {
-        // Both only tell that a signal came; nothing is lost with the one that is dropped.
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        loop {
+            // All only tell that a signal came; nothing is lost with those that are dropped.
+            tokio::select! {
+                _ = terminate.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => reread.notify_one(),
+            }
         }
         told.cancel();
     });

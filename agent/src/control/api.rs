@@ -4,6 +4,9 @@
 //! GET  /v1/status                        Status
 //! GET  /v1/explain[?service=NAME]        [Explanation]
 //! GET  /v1/config                        the validated configuration; secrets as names
+//! GET  /v1/config/toml                   the same, as a node.toml
+//! POST /v1/config/diff                   Change: what the files, or the texts ([Source]) in the body, would change
+//! POST /v1/config/reload                 Accepted: the files were read, checked and taken; else a Refused
 //! GET  /v1/services/NAME/logs[?tail=N&since=TIME&follow=true]    text, as the container wrote it
 //! POST /v1/services/NAME/restart         Accepted
 //! POST /v1/services/NAME/update          Accepted: follows node.toml, and asks the registry now
@@ -23,6 +26,7 @@
 //! Every answer other than 2xx carries a [`Fault`].
 
 use jiff::Timestamp;
+use node::config::Mistake;
 use serde::{Deserialize, Serialize};
 
 /// `GET`
@@ -31,6 +35,12 @@ pub const STATUS: &str = "/v1/status";
 pub const EXPLAIN: &str = "/v1/explain";
 /// `GET`
 pub const CONFIG: &str = "/v1/config";
+/// `GET`
+pub const CONFIG_TOML: &str = "/v1/config/toml";
+/// `POST`
+pub const CONFIG_DIFF: &str = "/v1/config/diff";
+/// `POST`
+pub const CONFIG_RELOAD: &str = "/v1/config/reload";
 /// `POST`
 pub const UPDATE: &str = "/v1/update";
 
@@ -155,6 +165,18 @@ impl node::fault::Hint for Fault {
     fn hint(&self) -> Option<String> {
         self.hint.clone()
     }
+}
+
+/// A [`Fault`] about a configuration, with every mistake that has a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{fault}")]
+pub struct Refused {
+    /// As for everything else.
+    #[serde(flatten)]
+    pub fault: Fault,
+    /// In the order of files and lines.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mistakes: Vec<Mistake>,
 }
 
 #[cfg(test)]

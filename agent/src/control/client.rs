@@ -1,13 +1,15 @@
 //! The client of the control API, for `agentctl`: one connection a question, a deadline for every answer.
 
+use crate::change::Change;
 use crate::command::LOOKUP_DEADLINE;
-use crate::control::api::{Accepted, Fault};
+use crate::control::api::{Accepted, Fault, Refused};
 use crate::status::{Explanation, Models, Status};
 use axum::body::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
+use node::config::Source;
 use node::fault::Hint;
 use serde::de::DeserializeOwned;
 use std::io;
@@ -21,6 +23,9 @@ const READ_DEADLINE: Duration = Duration::from_secs(1);
 const COMMAND_DEADLINE: Duration = Duration::from_secs(12);
 /// For the first piece of a log: a little more than the server gives itself.
 const LOGS_DEADLINE: Duration = Duration::from_secs(7);
+/// For the configuration to be read and judged: a little more than the server gives itself.
+const CONFIGURATION_DEADLINE: Duration =
+    super::configuration::DEADLINE.saturating_add(Duration::from_secs(2));
 /// Far more than any status; what is longer does not come from node-agent.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -63,12 +68,15 @@ pub enum ClientError {
     /// The agent says no.
     #[error(transparent)]
     Refused(#[from] Fault),
+    /// The agent says no to a configuration.
+    #[error(transparent)]
+    Invalid(Refused),
 }
 
 impl ClientError {
     /// Whether nobody answered, as opposed to an answer that was no.
     pub fn is_unreachable(&self) -> bool {
-        !matches!(self, ClientError::Refused(_) | ClientError::Garbled { .. })
+        !matches!(self, ClientError::Refused(_) | ClientError::Invalid(_) | ClientError::Garbled { .. })
     }
 }
 
@@ -81,7 +89,7 @@ impl Hint for ClientError {
             ClientError::Garbled { .. } => {
                 Some("agentctl and node-agent should be of the same version".to_owned())
             }
-            ClientError::Refused(fault) => fault.hint.clone(),
+            ClientError::Refused(fault) | ClientError::Invalid(Refused { fault, .. }) => fault.hint.clone(),
         }
     }
 }
@@ -118,6 +126,33 @@ impl Client {
         self.json(Method::GET, super::api::CONFIG, READ_DEADLINE).await
     }
 
+    /// `GET /v1/config/toml`
+    pub async fn config_toml(&self) -> Result<String, ClientError> {
+        let exchange = async {
+            let response = self.send(Method::GET, super::api::CONFIG_TOML, Bytes::new()).await?;
+            let body = self.good_body(response).await?;
+            String::from_utf8(body.into()).map_err(|error| self.broken(error))
+        };
+        self.within(CONFIGURATION_DEADLINE, exchange).await
+    }
+
+    /// `POST /v1/config/diff`: of `sources`, or of the files as the agent reads them.
+    pub async fn config_diff(&self, sources: Option<&[Source]>) -> Result<Change, ClientError> {
+        // Texts: serialising cannot fail.
+        let body = sources.map(|sources| serde_json::to_vec(sources).unwrap_or_default());
+        let exchange = async {
+            let body = body.unwrap_or_default().into();
+            let response = self.send(Method::POST, super::api::CONFIG_DIFF, body).await?;
+            self.parsed(response).await
+        };
+        self.within(CONFIGURATION_DEADLINE, exchange).await
+    }
+
+    /// `POST /v1/config/reload`
+    pub async fn config_reload(&self) -> Result<Accepted, ClientError> {
+        self.json(Method::POST, super::api::CONFIG_RELOAD, CONFIGURATION_DEADLINE).await
+    }
+
     /// Gives a command: `POST path`.
     pub async fn command(&self, path: &str) -> Result<Accepted, ClientError> {
         self.json(Method::POST, path, COMMAND_DEADLINE).await
@@ -131,7 +166,7 @@ impl Client {
     /// `GET /v1/services/NAME/logs`, with the path of [`super::api::logs`].
     pub async fn logs(&self, path: &str) -> Result<LogStream, ClientError> {
         let exchange = async {
-            let response = self.send(Method::GET, path).await?;
+            let response = self.send(Method::GET, path, Bytes::new()).await?;
             if response.status().is_success() { Ok(response) } else { Err(self.fault(response).await) }
         };
         let response = self.within(LOGS_DEADLINE, exchange).await?;
@@ -145,14 +180,23 @@ impl Client {
         deadline: Duration,
     ) -> Result<T, ClientError> {
         let exchange = async {
-            let response = self.send(method, path).await?;
-            if !response.status().is_success() {
-                return Err(self.fault(response).await);
-            }
-            let body = self.body(response).await?;
-            serde_json::from_slice(&body).map_err(|source| ClientError::Garbled { source })
+            let response = self.send(method, path, Bytes::new()).await?;
+            self.parsed(response).await
         };
         self.within(deadline, exchange).await
+    }
+
+    async fn parsed<T: DeserializeOwned>(&self, response: Response<Incoming>) -> Result<T, ClientError> {
+        let body = self.good_body(response).await?;
+        serde_json::from_slice(&body).map_err(|source| ClientError::Garbled { source })
+    }
+
+    async fn good_body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
+        if response.status().is_success() {
+            self.body(response).await
+        } else {
+            Err(self.fault(response).await)
+        }
     }
 
     async fn within<T>(
@@ -164,7 +208,7 @@ impl Client {
         tokio::time::timeout(deadline, exchange).await.map_err(|_| late())?
     }
 
-    async fn send(&self, method: Method, path: &str) -> Result<Response<Incoming>, ClientError> {
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, ClientError> {
         let unreachable = |source| ClientError::Unreachable { path: self.socket.clone(), source };
         let stream = UnixStream::connect(&self.socket).await.map_err(unreachable)?;
         let (mut sender, connection) =
@@ -175,7 +219,7 @@ impl Client {
             .method(method)
             .uri(path)
             .header("host", "node-agent")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| self.broken(error))?;
         sender.send_request(request).await.map_err(|error| self.broken(error))
     }
@@ -187,8 +231,9 @@ impl Client {
 
     async fn fault(&self, response: Response<Incoming>) -> ClientError {
         match self.body(response).await {
-            Ok(body) => match serde_json::from_slice::<Fault>(&body) {
-                Ok(fault) => ClientError::Refused(fault),
+            Ok(body) => match serde_json::from_slice::<Refused>(&body) {
+                Ok(refused) if !refused.mistakes.is_empty() => ClientError::Invalid(refused),
+                Ok(Refused { fault, .. }) => ClientError::Refused(fault),
                 Err(source) => ClientError::Garbled { source },
             },
             Err(error) => error,

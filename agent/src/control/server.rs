@@ -8,9 +8,11 @@
 use crate::board::Board;
 use crate::command::{Command, LOOKUP_DEADLINE, ModelCommand, Refused, Reply, Taken, Wish};
 use crate::control::api::{self, Accepted, Fault, Goal};
+use crate::control::configuration;
 use crate::control::logs::{self, ContainerOutput};
 use crate::control::models;
 use crate::control::peer::{self, Peer};
+use crate::reload;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{Method, StatusCode};
@@ -43,6 +45,8 @@ pub struct Control {
     pub output: Arc<dyn ContainerOutput>,
     /// The validated configuration; `None` while the instance is unknown.
     pub settings: watch::Receiver<Option<Arc<Settings>>>,
+    /// To who reads the configuration.
+    pub configuration: mpsc::Sender<reload::Request>,
 }
 
 /// [`Control`] and what the requests share.
@@ -59,6 +63,9 @@ pub(super) fn router(control: Control) -> Router {
         .route(api::STATUS, get(status))
         .route(api::EXPLAIN, get(explain))
         .route(api::CONFIG, get(config))
+        .route(api::CONFIG_TOML, get(configuration::typed))
+        .route(api::CONFIG_DIFF, post(configuration::compare))
+        .route(api::CONFIG_RELOAD, post(configuration::reload))
         .route("/v1/services/{name}/logs", get(service_logs))
         .route("/v1/services/{name}/restart", post(restart))
         .route("/v1/services/{name}/update", post(update_one))

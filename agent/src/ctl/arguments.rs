@@ -143,7 +143,7 @@ pub enum Verb {
         /// Which one
         shell: clap_complete::Shell,
     },
-    /// Checks, shows and documents node.toml
+    /// Checks, shows, compares, reloads and documents node.toml
     Config {
         /// What to do with it.
         #[command(subcommand)]
@@ -228,9 +228,27 @@ pub enum ConfigVerb {
     Check {
         /// A node.toml, or - for standard input [default: the node's own, with its drop-ins]
         path: Option<PathBuf>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
     },
-    /// Shows the configuration in force, with every default; secrets are names
-    Show,
+    /// Shows the configuration in force, with every default, as a node.toml; secrets are names
+    Show {
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compares the files on disk with the configuration in force, and says what a reload would do; exits with 0 when
+    /// they mean the same, 1 when not, 78 when the files are wrong
+    Diff {
+        /// A node.toml, or - for standard input [default: the node's own, with its drop-ins]
+        path: Option<PathBuf>,
+        /// As JSON, for programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// Has the agent read the files now, and says what changes; files that are wrong change nothing, and exit with 78
+    Reload,
     /// Prints the JSON Schema of node.toml
     Schema,
 }

@@ -109,9 +109,17 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
         Verb::Doctor { json, verbose } => doctor::doctor(&session, json, verbose).await,
         Verb::Bundle { output } => bundle::bundle(&session, output).await,
         Verb::Completions { shell } => show::completions(shell),
-        Verb::Config { verb: ConfigVerb::Check { path } } => config::check(path.as_deref(), &session.paths),
-        Verb::Config { verb: ConfigVerb::Show } => show::config(&session).await,
-        Verb::Config { verb: ConfigVerb::Schema } => config::schema(),
+        Verb::Config { verb } => config(&session, verb).await,
+    }
+}
+
+async fn config(session: &Session, verb: ConfigVerb) -> Result<u8, Ending> {
+    match verb {
+        ConfigVerb::Check { path, json } => config::check(path.as_deref(), json, &session.paths),
+        ConfigVerb::Show { json } => config::show(session, json).await,
+        ConfigVerb::Diff { path, json } => config::diff(session, path.as_deref(), json).await,
+        ConfigVerb::Reload => config::have_reloaded(session).await,
+        ConfigVerb::Schema => config::schema(),
     }
 }
 

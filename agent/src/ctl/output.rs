@@ -57,6 +57,14 @@ pub fn terminal_of_notes() -> Option<usize> {
     Some(size.map_or(WIDTH, |(width, _)| usize::from(width.0)))
 }
 
+/// The page that notes have, as [`page`] for data.
+pub fn page_of_notes() -> Page {
+    match terminal_of_notes() {
+        Some(width) => Page { width: width.clamp(NARROWEST, WIDEST), colour: true },
+        None => Page { width: WIDTH, colour: false },
+    }
+}
+
 /// Whether standard output is a terminal.
 pub fn is_terminal() -> bool {
     io::stdout().is_terminal()

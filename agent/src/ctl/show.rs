@@ -1,4 +1,4 @@
-//! The verbs that only look: status, explain, config show.
+//! The verbs that only look: status, explain.
 
 use super::arguments::Arguments;
 use super::render;
@@ -152,12 +152,6 @@ fn no_such_name(unknown: Fault, name: Option<&str>, models: &[Model]) -> Fault {
     let hint = unknown.hint.map_or_else(|| names.clone(), |hint| format!("{hint}; {names}"));
     let message = format!("there is neither a service nor a model {} in node.toml", name.unwrap_or_default());
     Fault { message, hint: Some(hint), ..Fault::new(&unknown.code, "") }
-}
-
-pub(super) async fn config(session: &Session) -> Result<u8, Ending> {
-    let value = render::config::readable(session.client.config().await?);
-    output::data(format!("{value:#}\n").as_bytes())?;
-    Ok(exit::DONE)
 }
 
 pub(super) fn completions(shell: Shell) -> Result<u8, Ending> {

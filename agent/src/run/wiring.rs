@@ -6,7 +6,8 @@
 //!                                                         v           |   v
 //!                                                        updates -> candidates, asks
 //! ```
-//! The loop of the models stands beside that: [`models`]; and what measures all of it: [`metrics`].
+//! The loop of the models stands beside that: [`models`]; and what measures all of it: [`metrics`]. Each of the three can
+//! be ended and begun anew without the others.
 
 #![expect(clippy::disallowed_methods, reason = "hands the clock to the loops")]
 
@@ -14,6 +15,7 @@ mod metrics;
 mod models;
 
 use super::Agent;
+use crate::change::Tasks;
 use crate::clock::Clock;
 use crate::cloud::ecr::Ecr;
 use crate::cloud::logs::CloudWatchLogs;
@@ -35,6 +37,7 @@ use node::config::Settings;
 use node::handoff;
 use node::identity::Facts;
 use node::secrets::Store;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -45,25 +48,38 @@ const ASKS_WAITING: usize = 16;
 /// The name of the loop, for whose end the way down with the machine waits.
 pub(super) const RECONCILE: &str = "reconcile";
 
-/// Starts them all.
-pub(crate) async fn start(agent: &mut Agent, settings: &Arc<Settings>, facts: &Facts) {
+/// Starts those of `which`. None of them runs; [`Agent::settings`] has `settings` already.
+pub(crate) async fn start(
+    agent: &mut Agent,
+    settings: &Arc<Settings>,
+    (facts, which): (&Facts, &BTreeSet<Tasks>),
+) {
     let cloud = node::cloud::sdk_config(&agent.imds, &facts.region, &agent.start.environment).await;
-    let store = Store::new(&agent.start.paths);
-    let versions = secrets(agent, settings, facts, SecretsManager::new(&cloud));
-    let desired = desired(agent, Arc::clone(settings), versions);
-    let registries = Registries::new(
-        settings.registries.clone(),
-        facts,
-        Ecr::new(&cloud),
-        agent.docker.clone(),
-        store.clone(),
-    );
     // Before the services can make the node ready.
-    models::start(agent, settings);
-    services(agent, facts, desired, Arc::new(registries), store);
-    let lines = metrics::start(agent, settings);
-    if let Some(logs) = &settings.logs {
-        shipping(agent, facts, settings, (CloudWatchLogs::new(&cloud, logs), lines));
+    if which.contains(&Tasks::Models) {
+        agent.board.withdraw_models(Timestamp::now());
+        models::start(agent, settings);
+    }
+    if which.contains(&Tasks::Services) {
+        let store = Store::new(&agent.start.paths);
+        let versions = secrets(agent, settings, facts, SecretsManager::new(&cloud));
+        agent.versions = versions.clone();
+        let desired = desired(agent, Arc::clone(settings), versions);
+        let registries = Registries::new(
+            settings.registries.clone(),
+            facts,
+            Ecr::new(&cloud),
+            agent.docker.clone(),
+            store.clone(),
+        );
+        services(agent, facts, desired, Arc::new(registries), store);
+    }
+    if which.contains(&Tasks::Telemetry) {
+        agent.board.withdraw_telemetry(Timestamp::now());
+        let lines = metrics::start(agent, settings);
+        if let Some(logs) = &settings.logs {
+            shipping(agent, facts, settings, (CloudWatchLogs::new(&cloud, logs), lines));
+        }
     }
 }
 
@@ -78,26 +94,26 @@ fn secrets(
     let refresh = Refresh::new(source, store, &settings.secrets, agent.board.clone(), sender);
     let mut hasher = DefaultHasher::new();
     facts.instance_id.hash(&mut hasher);
-    let (seed, stop) = (hasher.finish(), agent.stop.clone());
-    agent.spawn("secrets", async move {
+    let (seed, stop) = (hasher.finish(), agent.parts.services.stop.clone());
+    agent.parts.services.spawn("secrets", async move {
         refresh.run(seed, stop).await;
     });
     versions
 }
 
-/// What should run, made anew whenever a volume came or a secret changed.
+/// What should run, made anew whenever a volume came, or a secret or the services of node.toml changed.
 fn desired(
     agent: &mut Agent,
     settings: Arc<Settings>,
-    mut versions: watch::Receiver<Versions>,
+    versions: watch::Receiver<Versions>,
 ) -> watch::Receiver<Desired> {
-    let mut volumes = agent.volumes.clone();
-    let first = Desired::new(&settings, &volumes.borrow_and_update(), &versions.borrow_and_update());
-    let (sender, desired) = watch::channel(first);
-    let stop = agent.stop.clone();
-    agent.spawn("desired", async move {
-        while something_changed(&mut volumes, &mut versions, &stop).await {
-            let next = Desired::new(&settings, &volumes.borrow_and_update(), &versions.borrow_and_update());
+    let in_force = agent.settings.subscribe();
+    let mut sources = Sources { settings, in_force, volumes: agent.volumes.clone(), versions };
+    let (sender, desired) = watch::channel(sources.desired());
+    let stop = agent.parts.services.stop.clone();
+    agent.parts.services.spawn("desired", async move {
+        while sources.changed(&stop).await {
+            let next = sources.desired();
             sender.send_if_modified(|current| {
                 let changed = *current != next;
                 *current = next;
@@ -108,17 +124,31 @@ fn desired(
     desired
 }
 
-/// `false` when it is time to stop. A sender that is gone has ended with the agent.
-async fn something_changed(
-    volumes: &mut watch::Receiver<Vec<handoff::Volume>>,
-    versions: &mut watch::Receiver<Versions>,
-    stop: &CancellationToken,
-) -> bool {
-    // A change that is not returned for is seen at the next call.
-    tokio::select! {
-        () = stop.cancelled() => false,
-        changed = volumes.changed() => changed.is_ok(),
-        changed = versions.changed() => changed.is_ok(),
+/// What it is made of.
+struct Sources {
+    settings: Arc<Settings>,
+    in_force: watch::Receiver<Option<Arc<Settings>>>,
+    volumes: watch::Receiver<Vec<handoff::Volume>>,
+    versions: watch::Receiver<Versions>,
+}
+
+impl Sources {
+    fn desired(&mut self) -> Desired {
+        if let Some(newest) = self.in_force.borrow_and_update().clone() {
+            self.settings = newest;
+        }
+        Desired::new(&self.settings, &self.volumes.borrow_and_update(), &self.versions.borrow_and_update())
+    }
+
+    /// `false` when it is time to stop. A sender that is gone has ended with the agent.
+    async fn changed(&mut self, stop: &CancellationToken) -> bool {
+        // A change that is not returned for is seen at the next call.
+        tokio::select! {
+            () = stop.cancelled() => false,
+            changed = self.in_force.changed() => changed.is_ok(),
+            changed = self.volumes.changed() => changed.is_ok(),
+            changed = self.versions.changed() => changed.is_ok(),
+        }
     }
 }
 
@@ -137,9 +167,9 @@ fn services(
         asks: asked,
         candidates: sender,
         seed: facts.instance_id.clone(),
-        shutdown: agent.drain.clone(),
+        shutdown: agent.parts.services.drain.clone(),
     };
-    agent.spawn("updates", updates::run(Arc::clone(&registry), Arc::clone(&clock), polling));
+    agent.parts.services.spawn("updates", updates::run(Arc::clone(&registry), Arc::clone(&clock), polling));
     let engine = Arc::new(agent.docker.clone());
     let outside = Outside {
         tools: apply::Tools { engine: Arc::clone(&engine), registry, secrets },
@@ -147,18 +177,21 @@ fn services(
         firewall: Arc::new(Nftables::open()),
         history: history::store::Store::new(&agent.start.paths),
     };
+    let (stop, drain) = (agent.parts.services.stop.clone(), agent.parts.services.drain.clone());
+    let (commands, hand_over) = agent.commands.lend(stop.clone());
+    agent.parts.services.spawn("commands", hand_over);
     let inputs = reconcile::Inputs {
         desired,
         candidates,
-        commands: agent.take_commands(),
+        commands,
         asks,
         board: agent.board.clone(),
         heartbeat: agent.heartbeat.clone(),
         clock,
-        shutdown: agent.stop.clone(),
-        drain: agent.drain.clone(),
+        shutdown: stop,
+        drain,
     };
-    agent.spawn(RECONCILE, reconcile::run(outside, inputs));
+    agent.parts.services.spawn(RECONCILE, reconcile::run(outside, inputs));
 }
 
 fn shipping(
@@ -193,7 +226,8 @@ fn shipping(
         state,
         clock: Arc::new(Timestamp::now),
     };
-    agent.spawn("logs", logs::run(shipper, agent.stop.clone()));
+    let stop = agent.parts.telemetry.stop.clone();
+    agent.parts.telemetry.spawn("logs", logs::run(shipper, stop));
 }
 
 /// Metrics for CloudWatch, in a stream of their own.

@@ -4,7 +4,7 @@ use crate::fault::Hint;
 use std::fmt::{self, Display, Formatter};
 
 /// One mistake in node.toml.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Mistake {
     /// [`super::Source::name`]
     pub file: String,
@@ -32,17 +32,53 @@ impl Display for Mistake {
 impl Mistake {
     /// The line of `text` that it is in, with its number, and a caret below the column.
     pub fn excerpt(&self, text: &str) -> String {
-        let line = text.lines().nth(self.line.saturating_sub(1)).unwrap_or_default();
-        let number = self.line.to_string();
-        // Tabs stay tabs, so that the caret stands below its character at any width of a tab.
-        let indent: String = line
-            .chars()
-            .take(self.column.saturating_sub(1))
-            .map(|c| if c == '\t' { '\t' } else { ' ' })
-            .collect();
-        let gutter = " ".repeat(number.len());
-        format!("{number} | {}\n{gutter} | {indent}^", on_one_line(line))
+        self.excerpt_within(text, usize::MAX)
     }
+
+    /// The same in `width` columns: of a line that is longer, the part around the column.
+    pub fn excerpt_within(&self, text: &str, width: usize) -> String {
+        let line: Vec<char> =
+            text.lines().nth(self.line.saturating_sub(1)).unwrap_or_default().chars().collect();
+        let number = self.line.to_string();
+        let room = width.saturating_sub(number.len() + " | ".len()).max(NARROWEST_EXCERPT);
+        let column = self.column.saturating_sub(1);
+        let part = part_around(&line, column.min(line.len()), room);
+        // Tabs stay tabs, so that the caret stands below its character at any width of a tab.
+        let before = part.shown.iter().take(part.column);
+        let indent: String = before.map(|c| if *c == '\t' { '\t' } else { ' ' }).collect();
+        let gutter = " ".repeat(number.len());
+        let shown: String = part.shown.iter().collect();
+        format!("{number} | {}\n{gutter} | {indent}^", on_one_line(&shown))
+    }
+}
+
+/// With less of a line nobody finds the place in the file.
+const NARROWEST_EXCERPT: usize = 20;
+/// In the place of what is left out of a line.
+const LEFT_OUT: char = '…';
+
+/// A part of a line.
+struct Part {
+    shown: Vec<char>,
+    /// Where the column of interest is in it.
+    column: usize,
+}
+
+/// At most `room` characters of `line` with the one at `column` among them: two thirds of the room lie before it, for
+/// what is wrong is told better by what leads to it.
+fn part_around(line: &[char], column: usize, room: usize) -> Part {
+    if line.len() <= room {
+        return Part { shown: line.to_vec(), column };
+    }
+    let begin = column.saturating_sub(room * 2 / 3).min(line.len() - room);
+    let mut shown = line[begin..begin + room].to_vec();
+    if begin > 0 {
+        shown[0] = LEFT_OUT;
+    }
+    if begin + room < line.len() {
+        shown[room - 1] = LEFT_OUT;
+    }
+    Part { shown, column: column - begin }
 }
 
 /// Control characters other than tabs would let a value forge a line of its own or steer the terminal.

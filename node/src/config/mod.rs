@@ -15,6 +15,7 @@ mod findings;
 mod interpolate;
 mod mistake;
 mod read;
+mod resolved;
 mod schema;
 pub mod settings;
 mod structure;
@@ -29,12 +30,13 @@ use crate::identity::Facts;
 pub use findings::did_you_mean;
 use findings::{Findings, Wrong};
 pub use mistake::{LoadError, Mistake, Mistakes};
+pub use resolved::Resolved;
 pub use settings::Settings;
 use std::collections::{BTreeMap, BTreeSet};
 pub use text::image::ReferenceError;
 
 /// One file of configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Source {
     /// What messages call it: its path, or `<standard input>`.
     pub name: String,
@@ -70,6 +72,16 @@ impl Draft {
         Err(findings.mistakes(&draft.sources))
     }
 
+    /// What it was parsed from.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// How many entries `[section.…]` has, such as `services`, whether they are right or wrong.
+    pub fn count(&self, section: &str) -> usize {
+        self.root.entries(section).map_or(0, |entries| entries.len())
+    }
+
     /// The instance tags that `${tag:KEY}` names, to be asked of the metadata service.
     pub fn tags(&self) -> BTreeSet<String> {
         interpolate::tags(&self.root)
@@ -85,10 +97,15 @@ impl Draft {
 
     /// The validated settings for the instance that `facts` describe.
     pub fn settings(&self, facts: &Facts) -> Result<Settings, Mistakes> {
+        Ok(self.resolve(facts)?.settings)
+    }
+
+    /// The same, with how it would be typed.
+    pub fn resolve(&self, facts: &Facts) -> Result<Resolved, Mistakes> {
         let mut findings = Findings::default();
-        let settings = self.evaluate(facts, true, &mut findings);
-        match settings {
-            Some(settings) if findings.is_empty() => return Ok(settings),
+        let resolved = self.evaluate(facts, true, &mut findings);
+        match resolved {
+            Some(resolved) if findings.is_empty() => return Ok(resolved),
             // Unreachable as long as every stage reports what it refuses; nobody may get an empty list of mistakes.
             None if findings.is_empty() => findings.add(self.root.at, Wrong::new("refused without a reason")),
             _ => {}
@@ -97,7 +114,7 @@ impl Draft {
     }
 
     /// Runs every stage after the syntax. `None` if anything is wrong, or depends on tags that are not known.
-    fn evaluate(&self, facts: &Facts, tags_are_known: bool, findings: &mut Findings) -> Option<Settings> {
+    fn evaluate(&self, facts: &Facts, tags_are_known: bool, findings: &mut Findings) -> Option<Resolved> {
         let mut root = self.root.clone();
         let outside = interpolate::Outside { facts, tags_are_known };
         let node_name = interpolate::substitute(&mut root, &outside, &self.sources, findings);
@@ -110,7 +127,8 @@ impl Draft {
                 return None;
             }
         };
-        validate::settings(&written, tree::Place::of(&root), node_name.as_deref(), findings)
+        let settings = validate::settings(&written, tree::Place::of(&root), node_name.as_deref(), findings)?;
+        Some(Resolved::new(settings, written))
     }
 }
 

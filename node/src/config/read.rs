@@ -26,12 +26,23 @@ impl Draft {
 
     /// The same with a text that was read already, such as from standard input.
     pub fn with_drop_ins(configuration: Source, paths: &Paths) -> Result<Draft, LoadError> {
-        let mut sources = vec![configuration];
-        for path in drop_ins(&paths.drop_ins())? {
-            sources.push(Source::read(&path)?);
-        }
-        Ok(Draft::parse(sources)?)
+        Ok(Draft::parse(sources(configuration, paths)?)?)
     }
+}
+
+impl Source {
+    /// node.toml and its drop-ins, in the order in which they are merged.
+    pub fn all(paths: &Paths) -> Result<Vec<Source>, LoadError> {
+        sources(Source::read(&paths.configuration())?, paths)
+    }
+}
+
+fn sources(configuration: Source, paths: &Paths) -> Result<Vec<Source>, LoadError> {
+    let mut sources = vec![configuration];
+    for path in drop_ins(&paths.drop_ins())? {
+        sources.push(Source::read(&path)?);
+    }
+    Ok(sources)
 }
 
 /// `*.toml` by name. Hidden files are left out: editors keep their copies in them.

@@ -97,6 +97,15 @@ impl Node {
         }
     }
 
+    /// The entries of the table under `key`, if it is one.
+    pub(super) fn entries(&self, key: &str) -> Option<&BTreeMap<String, Entry>> {
+        let Value::Table(entries) = &self.value else { return None };
+        match &entries.get(key)?.node.value {
+            Value::Table(entries) => Some(entries),
+            _ => None,
+        }
+    }
+
     /// Calls `visit` on every string in it, at any depth.
     pub(super) fn each_string(&self, visit: &mut impl FnMut(&str)) {
         match &self.value {

@@ -14,8 +14,8 @@ use node::fault::one_line;
 use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -23,8 +23,8 @@ use tokio::sync::Notify;
 const BYTES_AHEAD: usize = 1 << 20;
 /// Entries between the thread and the feed.
 const ENTRIES_AHEAD: usize = 64;
-/// The journal wakes its reader when it is written to; this only bounds one wait.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The journal wakes its reader when it is written to; this is how late a reader sees that nobody takes anything any more.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Only root needs to know.
 const MODE: u32 = 0o600;
 
@@ -36,6 +36,8 @@ pub(super) struct UnitFeed {
     /// In milliseconds since 1970: where reading begins the first time.
     since_ms: i64,
     entries: Option<Receiver<Entry>>,
+    /// Held for as long as somebody takes what is read: the thread looks.
+    taker: Arc<()>,
     bell: Arc<Notify>,
     assembler: Assembler<Place>,
     held: Held<Entry>,
@@ -49,6 +51,7 @@ impl UnitFeed {
             path,
             since_ms,
             entries: None,
+            taker: Arc::default(),
             bell: Arc::default(),
             assembler: Assembler::new(max_event, None),
             held: Held::default(),
@@ -64,12 +67,12 @@ impl UnitFeed {
         let begin = cursor.map_or(Begin::Since(self.since_ms), Begin::After);
         let (sender, entries) = sync_channel(ENTRIES_AHEAD);
         let (wanted, bell) = (self.wanted.clone(), Arc::clone(&self.bell));
+        self.taker = Arc::default();
+        let taker = Arc::downgrade(&self.taker);
         let thread = std::thread::Builder::new().name("journal".to_owned());
-        thread.spawn(move || read_on(wanted, &begin, &sender, &bell)).map_err(|source| FeedError {
-            operation: "begin to read",
-            path: "the journal".into(),
-            source,
-        })?;
+        thread
+            .spawn(move || read_on(wanted, &begin, (&sender, &taker), &bell))
+            .map_err(|source| FeedError { operation: "begin to read", path: "the journal".into(), source })?;
         self.entries = Some(entries);
         Ok(())
     }
@@ -110,7 +113,7 @@ fn size(entry: &Entry) -> usize {
 }
 
 /// Reads until nobody takes anything any more.
-fn read_on(wanted: Wanted, begin: &Begin, entries: &SyncSender<Entry>, bell: &Notify) {
+fn read_on(wanted: Wanted, begin: &Begin, (entries, taker): (&SyncSender<Entry>, &Weak<()>), bell: &Notify) {
     let mut journal = match JournalFeed::open(wanted, begin) {
         Ok(journal) => journal,
         Err(error) => return tracing::warn!(reason = one_line(&error), "the journal is not shipped for now"),
@@ -129,6 +132,10 @@ fn read_on(wanted: Wanted, begin: &Begin, entries: &SyncSender<Entry>, bell: &No
             Ok(None) => {
                 if let Err(error) = journal.wait(PATIENCE) {
                     return tracing::warn!(reason = one_line(&error), "the journal is not shipped for now");
+                }
+                // A silent journal would never say it.
+                if taker.strong_count() == 0 {
+                    return;
                 }
             }
             Err(error) => {

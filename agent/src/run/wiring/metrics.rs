@@ -33,13 +33,15 @@ pub(super) fn start(agent: &mut Agent, settings: &Settings) -> Option<Lines> {
         board: agent.board.clone(),
         clock: Arc::clone(&clock),
     };
-    agent.spawn("metrics", endpoint.serve(agent.stop.clone()));
+    let telemetry = &mut agent.parts.telemetry;
+    let stop = telemetry.stop.clone();
+    telemetry.spawn("metrics", endpoint.serve(stop.clone()));
     if !wanted.cloudwatch {
         return None;
     }
     let (sender, lines) = metrics::channel();
     let embedded =
         Embedded { collector, every: wanted.every, namespace: wanted.namespace, lines: sender, clock };
-    agent.spawn("metrics for CloudWatch", metrics::embed(embedded, agent.stop.clone()));
+    telemetry.spawn("metrics for CloudWatch", metrics::embed(embedded, stop));
     Some(lines)
 }

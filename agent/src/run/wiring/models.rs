@@ -33,15 +33,18 @@ pub(super) fn start(agent: &mut Agent, settings: &Settings) {
         engine: Arc::new(agent.docker.clone()),
         store: store::Store::new(&agent.start.paths),
     };
+    let drain = agent.parts.models.drain.clone();
+    let (commands, hand_over) = agent.model_commands.lend(agent.parts.models.stop.clone());
+    agent.parts.models.spawn("commands for models", hand_over);
     let inputs = Inputs {
         wanted,
-        commands: agent.take_model_commands(),
+        commands,
         services: agent.services.clone(),
         board: agent.board.clone(),
         clock: Arc::new(Timestamp::now),
-        shutdown: agent.drain.clone(),
+        shutdown: drain,
     };
-    agent.spawn("models", models::run(outside, inputs));
+    agent.parts.models.spawn("models", models::run(outside, inputs));
 }
 
 fn wanted(agent: &Agent, settings: &Settings) -> Option<Wanted> {

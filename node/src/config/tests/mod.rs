@@ -9,6 +9,7 @@ mod mistakes;
 mod model_mistakes;
 mod models;
 mod never_panics;
+mod resolved;
 mod schema;
 mod several;
 mod supervision;

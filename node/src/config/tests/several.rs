@@ -1,6 +1,7 @@
 //! Many mistakes at once, of every stage, also beside broken syntax.
 
 use super::{check, parse};
+use crate::config::Mistake;
 
 const MANY: &str = r#"[nod]
 name = "x"
@@ -119,6 +120,27 @@ fn a_mistake_shows_its_line_with_a_mark_under_it() {
     assert_eq!(mistakes.to_string(), "1 mistake in the configuration");
     assert_eq!(mistakes.0[0].to_string(), "n:2:2: unknown key `nmae` in [node] (hint: did you mean `name`?)");
     assert_eq!(mistakes.0[0].excerpt(text), "2 | \tnmae = \"x\"\n  | \t^");
+}
+
+#[test]
+fn of_a_long_line_the_part_around_the_mistake_is_shown() {
+    let text = format!("[node]\nname = \"{}\"; x = 1 # {}\n", "a".repeat(200), "b".repeat(200));
+    let mistake =
+        |column| Mistake { file: "n".to_owned(), line: 2, column, message: "wrong".to_owned(), hint: None };
+    for (column, begins, ends) in [(1, "2 | name", "a…"), (210, "2 | …aaa", "bb…"), (425, "2 | …bbb", "b")]
+    {
+        let shown = mistake(column).excerpt_within(&text, 60);
+        let (line, caret) = shown.split_once('\n').unwrap();
+        assert!(line.starts_with(begins) && line.ends_with(ends), "{column}:\n{shown}");
+        assert!(line.chars().count() <= 60 && caret.chars().count() <= 61, "{column}:\n{shown}");
+        let whole: Vec<char> = text.lines().nth(1).unwrap().chars().collect();
+        let under = line.chars().nth(caret.chars().count() - 1);
+        let wanted = whole.get(column - 1).copied();
+        assert!(under == wanted || under == Some('…'), "{column}: {under:?} for {wanted:?}\n{shown}");
+    }
+    // Beyond the end of the file, and in no room at all.
+    mistake(1000).excerpt_within(&text, 60);
+    assert_eq!(Mistake { line: 9, ..mistake(3) }.excerpt_within(&text, 0), "9 | \n  | ^");
 }
 
 #[test]
