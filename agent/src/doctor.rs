@@ -1,24 +1,22 @@
 //! The doctor: looks at everything that the node needs, and says of each thing whether it is well and what to do if not.
 //!
-//! In: where everything is. Out: [`finding::Finding`]s, area by area, as they come. What always holds: nothing is changed,
+//! In: where everything is. Out: [`crate::finding::Finding`]s, area by area, as they come. What always holds: nothing is changed,
 //! neither the agent nor the engine has to run, every question has a deadline, and one area that hangs holds up no other.
 //!
 //! ```text
-//! look (questions: host, cloud) -> facts -> judge (pure) -> findings
+//! look (questions: host, cloud) -> examined -> judge (pure) -> findings
 //! ```
 //!
 //! It is a part of the program `node-agent`, which has the clients of AWS, and is called as `node-agent doctor` by
 //! `agentctl doctor`, which shows what it says.
 
-pub mod facts;
-pub mod finding;
 pub mod judge;
 
 mod look;
 mod program;
 
-use facts::Unknown;
-use finding::{Area, Finding};
+use crate::examined::Unknown;
+use crate::finding::{Area, Finding};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use look::Known;

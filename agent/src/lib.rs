@@ -21,6 +21,8 @@ pub mod ctl;
 pub mod desired;
 pub mod doctor;
 pub mod engine;
+pub mod examined;
+pub mod finding;
 pub mod firewall;
 pub mod health;
 pub mod heartbeat;

@@ -9,8 +9,8 @@ mod tokens;
 
 use crate::cloud::attempts;
 use crate::cloud::ecr::{Ecr, EcrRegistry};
-use crate::doctor::facts::{Outcome, Unknown};
 use crate::engine::EngineError;
+use crate::examined::{Outcome, Unknown};
 use crate::host::docker::Docker;
 use crate::registry::{Login, Registry, RegistryError, Resolved};
 use node::config::settings::{ImageReference, RegistryAuth};

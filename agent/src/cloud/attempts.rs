@@ -5,7 +5,7 @@
 //! Making groups and streams cannot be tried so, and is not.
 
 use super::ecr::{Ecr, EcrRegistry};
-use crate::doctor::facts::{Outcome, Unknown};
+use crate::examined::{Outcome, Unknown};
 use crate::registry::RegistryError;
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatchlogs::types::InputLogEvent;

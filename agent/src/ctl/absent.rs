@@ -1,6 +1,6 @@
 //! What can be learned of an agent that does not answer: what systemd says of its unit, and the unit's last lines.
 
-use crate::doctor::facts::Unit;
+use crate::examined::Unit;
 use crate::host::{examine, program};
 use node::paths::Paths;
 use std::path::Path;

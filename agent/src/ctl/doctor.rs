@@ -2,7 +2,7 @@
 //! shows what it found.
 
 use super::{Ending, Session, now, output, render};
-use crate::doctor::finding::{Area, Finding, Report, Verdict};
+use crate::finding::{Area, Finding, Report, Verdict};
 use crate::host::program::{self, OWN};
 use node::exit;
 use std::time::Duration;

@@ -4,10 +4,10 @@
 
 mod cloud;
 
-use super::facts::{AgentFacts, Disks, FileSystem, Metadata, Network, Unknown, VolumeFacts, Wanted};
-use super::finding::Finding;
 use super::judge;
 use crate::control::client::Client;
+use crate::examined::{AgentFacts, Disks, FileSystem, Metadata, Network, Unknown, VolumeFacts, Wanted};
+use crate::finding::Finding;
 use crate::firewall::Firewall;
 use crate::host::docker::Docker;
 use crate::host::examine;

@@ -1,7 +1,5 @@
 //! `node-agent doctor`: arguments -> [`super::examine`] -> one line of JSON for each finding.
 
-#![expect(clippy::disallowed_methods, reason = "the program itself: it reads its arguments")]
-
 use super::{Patient, examine};
 use crate::ctl::output;
 use crate::host::program::OWN;

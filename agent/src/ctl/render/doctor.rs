@@ -1,7 +1,7 @@
 //! `agentctl doctor` as text: what is well in few lines, then what is not, the worst last, where the eye is.
 
 use super::text::{Page, Tone, clean, wrap};
-use crate::doctor::finding::{Area, Finding, Report, Verdict};
+use crate::finding::{Area, Finding, Report, Verdict};
 
 /// Width of a verdict and the space behind it.
 const INDENT: usize = 6;

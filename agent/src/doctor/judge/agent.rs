@@ -1,8 +1,8 @@
 //! The agent: that it answers, what it thinks of the node, and when it last saw each registry.
 
 use super::some;
-use crate::doctor::facts::AgentFacts;
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::AgentFacts;
+use crate::finding::{Area, Finding};
 use crate::status::{NodeState, Status};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;

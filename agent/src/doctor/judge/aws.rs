@@ -1,7 +1,7 @@
 //! AWS: endpoints that are reached, what the role may do, and the clock that signatures are made with.
 
-use crate::doctor::facts::{Attempt, Endpoint, KernelClock, Outcome};
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::{Attempt, Endpoint, KernelClock, Outcome};
+use crate::finding::{Area, Finding};
 use jiff::SignedDuration;
 
 const ROUTE: &str = "check the route to AWS: NAT gateway or VPC endpoint, security groups, network ACLs";

@@ -1,8 +1,8 @@
 //! node.toml, and what bootstrap made of it at this boot.
 
 use super::some;
-use crate::doctor::facts::Wanted;
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::Wanted;
+use crate::finding::{Area, Finding};
 use crate::start::HandoffError;
 use node::config::LoadError;
 use node::fault::one_line;

@@ -2,8 +2,8 @@
 
 use super::some;
 use crate::ctl::render::text::bytes as size;
-use crate::doctor::facts::{Disks, FileSystem, Space, VolumeFacts};
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::{Disks, FileSystem, Space, VolumeFacts};
+use crate::finding::{Area, Finding};
 
 /// With less than so many percent left a node is in trouble now, with less than so many it will be.
 const FULL_PERCENT: u64 = 3;

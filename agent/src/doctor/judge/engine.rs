@@ -1,7 +1,7 @@
 //! The Docker engine: that it answers, and that it is set up for what node.toml asks of it.
 
-use crate::doctor::facts::{EngineFacts, Unknown, Wanted};
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::{EngineFacts, Unknown, Wanted};
+use crate::finding::{Area, Finding};
 
 /// What the agent was made and tested for.
 const OLDEST: (u32, u32) = (20, 10);

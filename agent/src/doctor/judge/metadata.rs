@@ -1,7 +1,7 @@
 //! The instance metadata service: that it answers, to whom, and whose credentials it gives.
 
-use crate::doctor::facts::Metadata;
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::Metadata;
+use crate::finding::{Area, Finding};
 use jiff::Timestamp;
 
 /// An answer that takes longer comes from a service that throttles, or from another machine.

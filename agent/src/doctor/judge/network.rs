@@ -1,8 +1,8 @@
 //! Ports of the host and where they lead.
 
 use super::some;
-use crate::doctor::facts::{Listener, Network, Wanted};
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::{Listener, Network, Wanted};
+use crate::finding::{Area, Finding};
 use node::config::settings::{Network as ServiceNetwork, Protocol, Service, Strategy};
 
 /// All of it.

@@ -1,8 +1,8 @@
 //! What facts mean: one table for each area, and that every finding can be used.
 
 use super::*;
-use crate::doctor::facts::*;
-use crate::doctor::finding::{Area, Finding, Verdict};
+use crate::examined::*;
+use crate::finding::{Area, Finding, Verdict};
 use jiff::{SignedDuration, Timestamp};
 use node::config::Draft;
 use node::config::settings::{Protocol, Settings};

@@ -1,7 +1,7 @@
 //! Units of systemd.
 
-use crate::doctor::facts::{Unit, Unknown};
-use crate::doctor::finding::{Area, Finding};
+use crate::examined::{Unit, Unknown};
+use crate::finding::{Area, Finding};
 
 /// The one that may have ended: it works once at each boot.
 const ONCE: &str = "node-bootstrap.service";

@@ -3,9 +3,9 @@
 use super::{Known, Patient};
 use crate::cloud::attempts;
 use crate::cloud::ecr::Ecr;
-use crate::doctor::facts::{Attempt, Endpoint, Outcome, Unknown};
-use crate::doctor::finding::Finding;
 use crate::doctor::judge;
+use crate::examined::{Attempt, Endpoint, Outcome, Unknown};
+use crate::finding::Finding;
 use crate::host::docker::Docker;
 use crate::host::examine;
 use crate::registries::Registries;

@@ -1,8 +1,8 @@
 //! What the engine is and how it is set up, for the doctor. One question.
 
 use super::{ASK_DEADLINE, Docker, store};
-use crate::doctor::facts::EngineFacts;
 use crate::engine::EngineError;
+use crate::examined::EngineFacts;
 use bollard::models::SystemInfo;
 
 impl Docker {

@@ -15,6 +15,12 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(2);
 /// The beginning of a packet has all that is looked at.
 const HEADERS: usize = 128;
+/// IPv4 in linux/if_ether.h.
+const ETH_P_IP: u16 = 0x0800;
+/// Steps of linux/filter.h: load a word from a place, compare it with a constant, return a constant.
+const LOAD: u16 = 0x20;
+const COMPARE: u16 = 0x15;
+const RETURN: u16 = 0x06;
 /// What arrives from the service while it is asked once.
 const MOST_PACKETS: usize = 1000;
 
@@ -64,7 +70,7 @@ fn limit_of(packet: &[u8], from: SocketAddrV4, port: u16) -> Option<u8> {
 /// A socket to which every packet that arrives from `source` is copied, and no other.
 fn packets_from(source: Ipv4Addr) -> io::Result<OwnedFd> {
     // Linux's own byte order for protocols of link layers is that of the net.
-    let protocol = libc::c_int::from((libc::ETH_P_IP as u16).to_be());
+    let protocol = libc::c_int::from(ETH_P_IP.to_be());
     // SAFETY: a call without pointers.
     let descriptor =
         unsafe { libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, protocol) };
@@ -79,9 +85,6 @@ fn packets_from(source: Ipv4Addr) -> io::Result<OwnedFd> {
 
 /// In the language of bpf(4): load the source's address, take the packet if it is the wanted one.
 fn only_from(source: Ipv4Addr) -> [libc::sock_filter; 4] {
-    const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-    const COMPARE: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-    const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
     const SOURCE_AT: u32 = 12;
     const WHOLE: u32 = u32::MAX;
     let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
@@ -95,6 +98,7 @@ fn only_from(source: Ipv4Addr) -> [libc::sock_filter; 4] {
 
 fn attach(socket: &OwnedFd, steps: &mut [libc::sock_filter; 4]) -> io::Result<()> {
     let program = libc::sock_fprog { len: 4, filter: steps.as_mut_ptr() };
+    let length = libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or_default();
     // SAFETY: the kernel copies the program, whose length and steps are those of the array.
     let done = unsafe {
         libc::setsockopt(
@@ -102,7 +106,7 @@ fn attach(socket: &OwnedFd, steps: &mut [libc::sock_filter; 4]) -> io::Result<()
             libc::SOL_SOCKET,
             libc::SO_ATTACH_FILTER,
             (&raw const program).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
+            length,
         )
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

@@ -1,6 +1,6 @@
 //! Who listens on ports of this host: `/proc/net/{tcp,tcp6,udp,udp6}` (proc(5)), and the processes that hold the sockets.
 
-use crate::doctor::facts::Listener;
+use crate::examined::Listener;
 use node::config::settings::Protocol;
 use node::paths::Paths;
 use std::collections::{BTreeMap, BTreeSet};

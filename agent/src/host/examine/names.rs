@@ -1,6 +1,6 @@
 //! Whether an endpoint is found and reached: its name, a connection, and the time that it says (`Date`, RFC 9110).
 
-use crate::doctor::facts::Endpoint;
+use crate::examined::Endpoint;
 use jiff::Timestamp;
 use node::cloud::install_crypto_provider;
 use reqwest::header::DATE;

@@ -1,7 +1,7 @@
 //! Room on file systems, what is mounted, and how patient the kernel is with NVMe disks.
 
 use super::apart;
-use crate::doctor::facts::{FileSystem, Space};
+use crate::examined::{FileSystem, Space};
 use crate::host::disk::is_mount_point;
 use nix::sys::statvfs::{FsFlags, statvfs};
 use node::paths::Paths;

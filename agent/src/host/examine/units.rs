@@ -1,6 +1,6 @@
 //! What systemd says of units, and the kernel of its clock.
 
-use crate::doctor::facts::{KernelClock, Unit};
+use crate::examined::{KernelClock, Unit};
 use crate::host::program;
 use std::time::Duration;
 

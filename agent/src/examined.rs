@@ -1,5 +1,5 @@
-//! What the doctor looks at, as values: each area's facts are gathered by [`super::look`] and judged by
-//! [`super::judge`]. Pure.
+//! What the doctor looks at, as values: each area's facts are gathered by `host` and `cloud`, and judged by
+//! [`crate::doctor::judge`]. Pure.
 
 use crate::status::Status;
 use jiff::{SignedDuration, Timestamp};
