@@ -41,17 +41,31 @@ fn a_bundle_holds_what_is_needed_and_no_secret_in_any_form() {
     let node_toml = web.node_toml(&scene.stage);
     scene.boot(&node_toml);
     scene.serves("one");
-    let instance = scene.stage.instance();
-    // As somebody debugging a login would.
+    plant(&scene);
+    let files = made(&scene);
+    holds_what_is_needed(&files);
+    holds_no_secret(&files);
+    other_places(&scene);
+}
+
+/// As somebody debugging a login would.
+fn plant(scene: &Scene) {
     let encoded = STANDARD.encode(MARKED_VALUE);
     let planted = format!(
         "echo 'SECRET_KEY is {MARKED_VALUE}' >> /var/log/node-bootstrap.log; \
          echo '{{\"note\": \"{encoded}\", \"key\": \"{ACCESS_KEY}\"}}' > /var/lib/node-agent/note.json; \
-         systemd-run --quiet --wait --unit=node-agent-debug echo planted; \
-         echo 'curl -u u:{MARKED_VALUE}' | systemd-cat -t node-agent"
+         agentctl update web --to {MARKED_VALUE}; true"
     );
-    instance.shell(&planted).expect_success();
+    scene.stage.instance().shell(&planted).expect_success();
+    // The command that was mistyped is in the agent's own journal, with who gave it.
+    let journal =
+        scene.stage.instance().run(["journalctl", "--no-pager", "-u", "node-agent"]).expect_success();
+    assert!(journal.contains(MARKED_VALUE), "{journal}");
+}
 
+/// Refused to others, and made for root.
+fn made(scene: &Scene) -> BTreeMap<String, String> {
+    let instance = scene.stage.instance();
     let refused =
         instance.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "agentctl", "bundle"]);
     assert_eq!(refused.code(), 1, "{refused}");
@@ -63,6 +77,10 @@ fn a_bundle_holds_what_is_needed_and_no_secret_in_any_form() {
     let path = instance.root().join("root/b.tar.gz");
     let files = unpacked(&std::fs::read(&path).unwrap_or_else(|error| panic!("{error}: {answer}")));
     println!("{} files, {} bytes", files.len(), files.values().map(String::len).sum::<usize>());
+    files
+}
+
+fn holds_what_is_needed(files: &BTreeMap<String, String>) {
     for name in [
         "README.txt",
         "agent/status.json",
@@ -77,10 +95,17 @@ fn a_bundle_holds_what_is_needed_and_no_secret_in_any_form() {
         "host/room.txt",
         "docker/containers.txt",
     ] {
-        assert!(files.get(name).is_some_and(|text| text.len() > 20), "{name}: {:?}\n{answer}", files.keys());
+        assert!(files.get(name).is_some_and(|text| text.len() > 20), "{name}: {:?}", files.keys());
     }
+    assert!(files["README.txt"].contains("values of secrets"), "{}", files["README.txt"]);
+    let doctor: serde_json::Value = serde_json::from_str(&files["doctor.json"]).unwrap();
+    assert!(doctor["findings"].as_array().is_some_and(|findings| findings.len() > 15), "{doctor:#}");
+}
+
+fn holds_no_secret(files: &BTreeMap<String, String>) {
+    let encoded = STANDARD.encode(MARKED_VALUE);
     let hexadecimal: String = MARKED_VALUE.bytes().map(|byte| format!("{byte:02x}")).collect();
-    for (name, text) in &files {
+    for (name, text) in files {
         for secret in
             [MARKED_VALUE, LITERAL, OF_URL, ACCESS_KEY, &encoded, &hexadecimal, "marked-5e1f3c-client-id"]
         {
@@ -95,10 +120,11 @@ fn a_bundle_holds_what_is_needed_and_no_secret_in_any_form() {
         files["etc/node-agent/node.toml"]
     );
     assert!(files["etc/node-agent/node.toml"].contains("environment_from = [\"app\"]"));
-    assert!(files["README.txt"].contains("values of secrets"), "{}", files["README.txt"]);
-    let doctor: serde_json::Value = serde_json::from_str(&files["doctor.json"]).unwrap();
-    assert!(doctor["findings"].as_array().is_some_and(|findings| findings.len() > 15), "{doctor:#}");
-    // The default place, and nothing left of a bundle that could not be written.
+}
+
+/// The default place, and nothing left of a bundle that could not be written.
+fn other_places(scene: &Scene) {
+    let instance = scene.stage.instance();
     let named =
         instance.shell("cd /tmp && agentctl bundle && ls /tmp/node-agent-i-*.tar.gz").expect_success();
     assert!(named.contains("/tmp/node-agent-i-"), "{named}");
