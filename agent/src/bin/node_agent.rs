@@ -77,7 +77,7 @@ fn configuration(paths: &Paths, arguments: &Arguments) -> Result<Draft, u8> {
     };
     match &error {
         LoadError::Invalid(mistakes) => output::note(&lines(mistakes)),
-        LoadError::Read { .. } => output::note(&one_line(&error)),
+        LoadError::Read { .. } => output::note(&with_hint(&error)),
     }
     Err(match error {
         // Restarting does not bring a file that nobody has written; a disk may come back.

@@ -64,7 +64,9 @@ impl Hint for InstallError {
         match self {
             InstallError::Fetch(error) => error.hint(),
             InstallError::Unpack(error) => error.hint(),
-            InstallError::File { .. } => None,
+            InstallError::File { path, .. } => {
+                Some(format!("look at `df {path}` and `findmnt -T {path}`, then run node-bootstrap again"))
+            }
         }
     }
 }
