@@ -120,7 +120,7 @@ fn found() -> &'static Found {
             all.messages.extend(file.messages);
             all.unreadable.extend(file.unreadable);
             let home = |kind: &str| format!("{name}: {kind}");
-            all.errors.extend(file.errors.into_iter().map(|(kind, _)| (home(&kind), kind)));
+            all.errors.extend(file.errors.into_iter().map(|(kind, place)| (home(&kind), place)));
             all.hints.extend(file.hints.into_iter().map(|(kind, hint)| (home(&kind), hint)));
             all.from_errors += file.from_errors;
         }
@@ -271,10 +271,10 @@ fn a_hint_is_one_sentence_in_the_imperative_without_a_stop() {
 fn every_error_says_what_to_do_or_is_the_cause_of_one_that_does() {
     let found = found();
     let mut offences = Vec::new();
-    for (home, kind) in &found.errors {
+    for (home, place) in &found.errors {
         let is_cause = CAUSES.iter().any(|(cause, _)| home == cause);
         match found.hints.get(home) {
-            None if !is_cause => offences.push(format!("{home} does not implement Hint ({kind})")),
+            None if !is_cause => offences.push(format!("{home} does not implement Hint ({place})")),
             Some((false, _)) if !is_cause => offences.push(format!("{home}: there is a case without a hint")),
             _ => {}
         }

@@ -104,9 +104,9 @@ impl<'a> Scan<'a> {
         self.names().texts(expression)
     }
 
-    fn add(&mut self, at: Span, form: &str, message: &Expr, hint: Hint) {
+    fn add(&mut self, at: Span, form: &str, message: &Expr, hint: &Hint) {
         for text in self.texts(message) {
-            self.note_carriers(&text, &hint);
+            self.note_carriers(&text, hint);
             self.push(at, form, text, hint.clone());
         }
     }
@@ -180,28 +180,28 @@ impl<'a> Scan<'a> {
         match (kind, function, arguments.as_slice()) {
             ("output", "note", [text]) => {
                 let text: &Expr = text;
-                self.add(at, "note", text, Hint::Elsewhere);
+                self.add(at, "note", text, &Hint::Elsewhere);
             }
             ("Fault", "new", [_, message, hint]) | ("Refused", "new", [_, message, hint]) => {
                 let hint = self.optional_hint(hint);
-                self.add(at, kind, message, hint);
+                self.add(at, kind, message, &hint);
             }
             ("Fault", "new", [_, message]) => {
                 let hint = self.given_hint(Hint::Missing);
-                self.add(at, kind, message, hint);
+                self.add(at, kind, message, &hint);
             }
             ("Wrong", "new" | "absent", [message]) => {
                 let hint = self.given_hint(Hint::Elsewhere);
-                self.add(at, kind, message, hint);
+                self.add(at, kind, message, &hint);
             }
             // A refusal of bootstrap's plan; its step shows it after the volume's name.
             ("Plan", "refuse", [_, reason, hint]) => {
                 let hint = self.optional_hint(hint);
-                self.add(at, "refusal", reason, hint);
+                self.add(at, "refusal", reason, &hint);
             }
             // What is wrong with user data, said after "user data".
             ("UserData", "Unreadable", [reason]) | ("Refused", "because", [reason]) => {
-                self.add(at, "part of user data", reason, Hint::Elsewhere);
+                self.add(at, "part of user data", reason, &Hint::Elsewhere);
             }
             ("Fault" | "Problem", "from_error", _) | ("Refused", "for_mistakes", _) => {
                 self.found.from_errors += 1;
@@ -394,7 +394,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         };
         if let Some((message, hint)) = of_plan {
             let hint = self.optional_hint(hint);
-            self.add(call.span(), "Problem", message, hint);
+            self.add(call.span(), "Problem", message, &hint);
         }
         visit::visit_expr_method_call(self, call);
     }
@@ -424,7 +424,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
                 (None, Some(_)) => Hint::Elsewhere,
                 (None, None) => Hint::Elsewhere,
             };
-            self.add(value.span(), &kind, message, hint);
+            self.add(value.span(), &kind, message, &hint);
         }
         visit::visit_expr_struct(self, value);
     }
@@ -468,7 +468,7 @@ struct Parts<'s, 'a> {
 }
 
 impl Parts<'_, '_> {
-    fn take(&mut self, name: &str, arguments: Vec<&Expr>) {
+    fn take(&mut self, name: &str, arguments: &[&Expr]) {
         for (place, argument) in arguments.iter().enumerate() {
             let Some(hint) = self.carriers.get(&(name.to_owned(), place)) else { continue };
             let hint = match hint.and_then(|place| arguments.get(place)) {
@@ -509,13 +509,13 @@ impl<'ast> Visit<'ast> for Parts<'_, '_> {
         if let Expr::Path(path) = &*call.func
             && let Some(name) = path.path.segments.last()
         {
-            self.take(&name.ident.to_string(), call.args.iter().collect());
+            self.take(&name.ident.to_string(), &call.args.iter().collect::<Vec<_>>());
         }
         visit::visit_expr_call(self, call);
     }
 
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
-        self.take(&call.method.to_string(), call.args.iter().collect());
+        self.take(&call.method.to_string(), &call.args.iter().collect::<Vec<_>>());
         visit::visit_expr_method_call(self, call);
     }
 }

@@ -275,8 +275,7 @@ mod tests {
         // Where the folder of the pages should be is a file: nobody can write below it.
         let bare = tempfile::tempdir().unwrap();
         let paths = Paths::under(bare.path());
-        fs::create_dir_all(bare.path().join("usr/share")).unwrap();
-        fs::write(bare.path().join("usr/share/man"), "in the way").unwrap();
+        files::replace(&bare.path().join("usr/share/man"), b"in the way", 0o644).unwrap();
         install(&paths, "aa", release("1", false), None).unwrap();
         assert!(paths.at(PROGRAM).is_file());
         // A version that has every page takes its place, and goes again.

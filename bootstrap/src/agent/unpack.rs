@@ -161,7 +161,7 @@ fn shared_target(folder: &str, name: &str) -> Option<Target> {
     let is_of = |ours: &&str| {
         bare.strip_prefix(*ours).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
     };
-    let is_ours = OURS.iter().any(|ours| is_of(&ours)) || name == CONFIGURATION_PAGE;
+    let is_ours = OURS.iter().any(is_of) || name == CONFIGURATION_PAGE;
     is_ours.then(|| Target::Shared { folder, name: name.to_owned() })
 }
 
