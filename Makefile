@@ -8,7 +8,8 @@
 #   make bench           what is measured, beside what a user would pick instead
 #   make bench-logs      of that only what shipping logs costs, beside Docker's driver and the shippers installed here
 #   make sizes           what the static bootstrap is made of, by crate
-#   make dist            target/dist: static bootstrap, agent, agentctl, release tarball and its checksum
+#   make dist            target/dist: static bootstrap, agent, agentctl, release tarball (with manual pages and completions)
+#                        and its checksum
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -51,6 +52,8 @@ dist: | prepare
 	@install -D -m 0755 -t target/tools target/$(STATIC)/bootstrap/sample-app target/$(STATIC)/bootstrap/model-double
 	@echo "building the agent and agentctl (release)"
 	@cargo build --locked --release -p agent --bins
+	@echo "building what writes the manual pages and completions (release)"
+	@cargo build --locked --release -p pages
 	@packaging/release.sh "$(VERSION)" "target/$(STATIC)/bootstrap" target/release $(DIST)
 
 lint:

@@ -1,8 +1,10 @@
 #!/bin/bash
-# Lays out target/dist: the three programs and a release tarball of binaries and units with its checksum.
+# Lays out target/dist: the three programs, and a release tarball of binaries, units, manual pages and completions with its
+# checksum.
 # usage: release.sh VERSION DIRECTORY_OF_STATIC_BOOTSTRAP DIRECTORY_OF_AGENT DESTINATION
 # The tarball's bytes depend on its content only (sorted names, no times, no owners), so that its checksum can be pinned.
 set -euo pipefail
+umask 022
 
 # Every new instance downloads the bootstrap: it is refused above this.
 largest_bootstrap=6000000
@@ -21,6 +23,8 @@ trap 'rm -rf "$layout"' EXIT
 
 install -D -m 0755 -t "$layout/$name/bin" "$bootstrap/node-bootstrap" "$agent/node-agent" "$agent/agentctl"
 install -D -m 0644 -t "$layout/$name/systemd" systemd/*
+"$agent/pages" "$layout/$name/share"
+find "$layout/$name/share/man" -type f -exec gzip --no-name --best {} +
 install -D -m 0644 -t "$layout/$name" LICENSE README.md CHANGELOG.md
 
 tar --create --directory "$layout" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner "$name" |

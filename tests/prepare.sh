@@ -20,8 +20,10 @@ have_gib=0
 
 # What the host lacks, by package: a C compiler for ring, libsystemd for the agent, and the test bench.
 wanted="gcc g++ pkg-config libsystemd-dev musl-tools debootstrap debian-archive-keyring systemd-container systemd-journal-remote docker.io docker-registry skopeo \
-busybox-static strace xfsprogs e2fsprogs btrfs-progs dosfstools exfatprogs f2fs-tools ntfs-3g genisoimage cryptsetup-bin lvm2 \
+busybox-static strace groff-base xfsprogs e2fsprogs btrfs-progs dosfstools exfatprogs f2fs-tools ntfs-3g genisoimage cryptsetup-bin lvm2 \
 bcache-tools gdisk fdisk util-linux iproute2 iptables nftables curl file binutils python3-venv tmux"
+# What reads our metrics, rules and completions with other people's eyes: promtool comes with the server, which nobody starts.
+case " $* " in *" test "*) wanted="$wanted prometheus zsh fish" ;; esac
 # The whole machine: 70 MB that nobody else needs.
 case " $* " in *" test-vm "*) wanted="$wanted qemu-system-x86 dnsmasq-base" ;; esac
 missing=""

@@ -161,7 +161,10 @@ impl Hint for ApplyError {
         match self {
             ApplyError::Engine { source, .. } | ApplyError::Images { source } => source.hint(),
             ApplyError::Login { source, .. } => source.hint(),
-            ApplyError::Secret { .. } | ApplyError::Unwanted { .. } => None,
+            ApplyError::Secret { source, .. } => source.hint(),
+            ApplyError::Unwanted { .. } => {
+                Some("nothing, if it was taken out on purpose; else write it into node.toml again".to_owned())
+            }
             ApplyError::SecretMissing { .. } => {
                 Some("look at the secret's problem in `agentctl status`".to_owned())
             }

@@ -137,6 +137,12 @@ pub struct Refused {
     pub hint: Option<String>,
 }
 
+impl node::fault::Hint for Refused {
+    fn hint(&self) -> Option<String> {
+        self.hint.clone()
+    }
+}
+
 impl Refused {
     /// A refusal with a hint.
     pub fn new(code: &'static str, message: String, hint: impl Into<String>) -> Refused {

@@ -10,6 +10,7 @@
 //! clock, no async, no log. The truth is on the host (labels on containers); a killed agent finds everything again.
 
 pub mod apply;
+pub mod arguments;
 pub mod bell;
 pub mod board;
 pub mod change;

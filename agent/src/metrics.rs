@@ -104,6 +104,9 @@ pub async fn embed(embedded: Embedded, shutdown: CancellationToken) {
 }
 
 #[cfg(test)]
+#[path = "metrics/operators_tests.rs"]
+mod operators_tests;
+#[cfg(test)]
 mod samples;
 #[cfg(test)]
 #[path = "metrics_tests.rs"]

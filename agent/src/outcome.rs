@@ -208,7 +208,8 @@ fn refusal(action: &Action, outcome: &Outcome, at: Timestamp) -> Option<Failure>
         message.extend(words.chars().take(LONGEST_ANSWER));
     }
     let code = code.to_owned();
-    Some(Failure { code, message, hint: None, version_to_blame: true, container_spent: false, at, count: 1 })
+    let hint = Some(format!("run it by hand with `docker exec`, or change `update.{which}` in node.toml"));
+    Some(Failure { code, message, hint, version_to_blame: true, container_spent: false, at, count: 1 })
 }
 
 /// A step failed.

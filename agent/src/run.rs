@@ -119,7 +119,11 @@ impl Hint for Fatal {
         match self {
             Fatal::Listen(error) => error.hint(),
             Fatal::Engine(error) => error.hint(),
-            _ => None,
+            Fatal::Invalid(mistakes) => mistakes.hint(),
+            Fatal::BootId(_) => Some("look at `findmnt /proc`, then `systemctl start node-agent`".to_owned()),
+            Fatal::TaskEnded(_) => Some(
+                "systemd starts it again; `journalctl -u node-agent -n 50` says what came before".to_owned(),
+            ),
         }
     }
 }

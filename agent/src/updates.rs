@@ -284,7 +284,7 @@ fn no_answer(reference: &ImageReference) -> RegistryError {
     RegistryError {
         code: "registry_unreachable",
         message: format!("no answer for {reference} within {} s", DEADLINE.as_secs()),
-        hint: None,
+        hint: Some("check the route to the registry, DNS and the security groups".to_owned()),
     }
 }
 

@@ -40,7 +40,18 @@ impl Hint for CommandError {
             CommandError::NotInstalled { package: Some(package), .. } => Some(format!(
                 "install the package {package} in the AMI or in user data before node-bootstrap"
             )),
-            _ => None,
+            CommandError::NotInstalled { program, package: None } => {
+                Some(format!("install {program} in the AMI or in user data before node-bootstrap"))
+            }
+            CommandError::Start { program, .. } => Some(format!(
+                "see whether `{program} --version` works by hand, then run node-bootstrap again"
+            )),
+            CommandError::Deadline { .. } => {
+                Some("see what it waits for in `dmesg | tail`, then run node-bootstrap again".to_owned())
+            }
+            CommandError::Failed { program, .. } => Some(format!(
+                "see what else it says in `dmesg | tail` and in `man {program}`, then run node-bootstrap again"
+            )),
         }
     }
 }

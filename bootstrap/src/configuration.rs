@@ -253,7 +253,8 @@ impl Configuration {
                     Ok(()) => Ending::done(reason),
                     Err(error) => {
                         let message = format!("cannot write {}: {error}", path.display());
-                        Ending::failed(Fault::new("configuration_not_installed", message, None))
+                        let hint = "look at `df /etc` and `findmnt -T /etc`, then run node-bootstrap again";
+                        Ending::failed(Fault::new("configuration_not_installed", message, Some(hint)))
                     }
                 }
             }

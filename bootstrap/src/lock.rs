@@ -37,7 +37,7 @@ impl Hint for LockError {
                 Some("run node-bootstrap as root".to_owned())
             }
             LockError::Held { .. } => Some("see its progress in /var/log/node-bootstrap.log".to_owned()),
-            LockError::Open { .. } => None,
+            LockError::Open { .. } => Some("look at `df /run` and `findmnt -T /run`".to_owned()),
         }
     }
 }

@@ -68,7 +68,9 @@ pub(crate) async fn run(
                 steps.into_iter().for_each(|(ended, found)| keep(record, &mut prepared, ended, found))
             }
             Err(error) => {
-                let fault = Fault::new("internal_error", format!("a step was cut off: {error}"), None);
+                let hint =
+                    "run node-bootstrap again; `tail /var/log/node-bootstrap.log` shows what it was doing";
+                let fault = Fault::new("internal_error", format!("a step was cut off: {error}"), Some(hint));
                 record.step("internal", &[], async { Ending::failed(fault) }).await;
             }
         }
@@ -168,7 +170,8 @@ async fn secret_step(
             Some(cloud) => secrets::run(&context.paths, &context.clock, cloud, (&name, secret)).await,
             None => {
                 let message = format!("secret {name}: the client of Secrets Manager could not be made");
-                (Ending::failed(Fault::new("internal_error", message, None)), none())
+                let hint = "run node-bootstrap again, with RUST_LOG=debug to see more";
+                (Ending::failed(Fault::new("internal_error", message, Some(hint))), none())
             }
         }
     };

@@ -177,7 +177,8 @@ fn hand_over(context: &Context, record: &Record) -> Ending {
         }
         Err(error) => {
             let message = format!("cannot write {} or the agent's environment: {error}", path.display());
-            Ending::failed(Fault::new("handoff_not_written", message, None))
+            let hint = "look at `df /run` and `findmnt -T /run`, then run node-bootstrap again";
+            Ending::failed(Fault::new("handoff_not_written", message, Some(hint)))
         }
     }
 }

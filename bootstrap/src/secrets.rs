@@ -31,7 +31,8 @@ pub(crate) fn prepare_folder(paths: &Paths) -> Result<(), Fault> {
     let failed = |operation: &'static str| {
         let shown = folder.display().to_string();
         move |error: io::Error| {
-            Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), None)
+            let hint = "run node-bootstrap as root; `findmnt -T /run/node-agent/secrets` shows what is mounted there";
+            Fault::new("secrets_folder", format!("cannot {operation} {shown}: {error}"), Some(hint))
         }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed("create"))?;
@@ -68,7 +69,8 @@ pub(crate) async fn run(
         Err(_) => {
             let message =
                 format!("secret {name}: Secrets Manager gave no answer within {} s", DEADLINE.as_secs());
-            return failed(&store, name, Fault::new("secret_unreachable", message, None));
+            let hint = "check the route to AWS (NAT gateway or VPC endpoint), DNS and the security groups";
+            return failed(&store, name, Fault::new("secret_unreachable", message, Some(hint)));
         }
     };
     let described = handoff::Secret {
@@ -82,10 +84,7 @@ pub(crate) async fn run(
     match store.write(&value) {
         Ok(true) => (Ending::done(format!("fetched version {}", value.version_id)), described),
         Ok(false) => (Ending::unchanged(format!("version {} is current", value.version_id)), described),
-        Err(error) => {
-            let message = node::fault::one_line(&error);
-            failed(&store, name, Fault::new("secret_not_stored", message, None))
-        }
+        Err(error) => failed(&store, name, Fault::from_error("secret_not_stored", &error)),
     }
 }
 

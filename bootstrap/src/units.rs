@@ -195,7 +195,11 @@ async fn apply(paths: &Paths, plan: &Plan) -> Result<(), Fault> {
         Fault::new("units_not_installed", format!("cannot set up the units: {message}"), hint.as_deref())
     };
     let command = |error: CommandError| failed(one_line(&error), error.hint());
-    make_folders(paths).map_err(|error| failed(error.to_string(), None))?;
+    let unwritable =
+        |folder: &str| Some(format!("look at `findmnt -T {folder}`, then run node-bootstrap again"));
+    make_folders(paths).map_err(|error| {
+        failed(format!("a folder below /run or /var/lib: {error}"), unwritable("/var/lib/node-agent"))
+    })?;
     if plan.make_group {
         // The step of its own has said why there is none; the release may have brought another way since.
         group::make(paths).await.map_err(command)?;
@@ -204,8 +208,9 @@ async fn apply(paths: &Paths, plan: &Plan) -> Result<(), Fault> {
         systemd::daemon_reload().await.map_err(command)?;
     }
     if let Some(unit) = &plan.enable {
-        enable(paths, unit)
-            .map_err(|error| failed(format!("cannot enable {BOOTSTRAP_UNIT}: {error}"), None))?;
+        enable(paths, unit).map_err(|error| {
+            failed(format!("cannot enable {BOOTSTRAP_UNIT}: {error}"), unwritable("/etc/systemd/system"))
+        })?;
     }
     Ok(())
 }

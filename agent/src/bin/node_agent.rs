@@ -1,5 +1,6 @@
 //! `node-agent`: arguments -> configuration -> [`agent::run`] -> exit code.
 
+use agent::arguments::Arguments;
 use agent::ctl::{config::lines, output};
 use agent::doctor;
 use agent::host::model_files;
@@ -13,23 +14,10 @@ use node::exit;
 use node::fault::{one_line, with_hint};
 use node::paths::Paths;
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-/// Keeps the services of node.toml running on this instance, updates them and ships their logs.
-#[derive(Debug, Parser)]
-#[command(name = "node-agent", version = node::VERSION)]
-struct Arguments {
-    /// Reads this file instead of /etc/node-agent/node.toml and its drop-ins
-    #[arg(long, value_name = "PATH")]
-    config: Option<PathBuf>,
-    /// Takes every other file from below DIR
-    #[arg(long, value_name = "DIR", default_value = "/", hide_default_value = true)]
-    root: PathBuf,
-}
 
 /// Two threads: one that waits for AWS and Docker, one that answers meanwhile.
 const WORKERS: usize = 2;
@@ -96,7 +84,7 @@ fn configuration(paths: &Paths, arguments: &Arguments) -> Result<Draft, u8> {
     };
     match &error {
         LoadError::Invalid(mistakes) => output::note(&lines(mistakes)),
-        LoadError::Read { .. } => output::note(&one_line(&error)),
+        LoadError::Read { .. } => output::note(&with_hint(&error)),
     }
     Err(match error {
         // Restarting does not bring a file that nobody has written; a disk may come back.

@@ -64,7 +64,7 @@ impl Ecr {
         let malformed = || RegistryError {
             code: "registry_refused",
             message: format!("cannot log in to {called}: the token is malformed"),
-            hint: None,
+            hint: Some("see who answers in the place of ECR: AWS_ENDPOINT_URL, a proxy".to_owned()),
         };
         let data = answer.authorization_data().first().ok_or_else(malformed)?;
         let login = data.authorization_token().and_then(login_of).ok_or_else(malformed)?;

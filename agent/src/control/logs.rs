@@ -61,7 +61,8 @@ pub(super) async fn answer(
         // A container that writes nothing is no fault of the engine's when somebody waits for its next line.
         Err(_) if question.lines.follow => None,
         Err(_) => {
-            return Err(Fault::new("docker_unresponsive", "the Docker engine gave no log line in time"));
+            return Err(Fault::new("docker_unresponsive", "the Docker engine gave no log line in time")
+                .hinting("look at `systemctl status docker`"));
         }
     };
     let past = stream::iter(first).chain(output);

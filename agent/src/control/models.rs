@@ -72,7 +72,7 @@ fn asks_registry(wish: &ModelWish, model: Option<&str>) -> bool {
 
 /// What the verb means with this query.
 fn wish(verb: &str, query: &ModelQuery) -> Result<ModelWish, Fault> {
-    let invalid = |what: String| Err(Fault::new("query_invalid", what));
+    let invalid = |what: String| Err(Fault::new("query_invalid", what).hinting("see `agentctl models help`"));
     if query.digest.is_some() && verb != "pin" {
         return invalid(format!("{verb} takes no digest"));
     }

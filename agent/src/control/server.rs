@@ -183,9 +183,10 @@ async fn service_logs(
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
-    let permit = Arc::clone(&shared.followers)
-        .try_acquire_owned()
-        .map_err(|_| Fault::new("agent_busy", format!("{FOLLOWERS} others read logs already")))?;
+    let permit = Arc::clone(&shared.followers).try_acquire_owned().map_err(|_| {
+        Fault::new("agent_busy", format!("{FOLLOWERS} others read logs already"))
+            .hinting("end one of the `agentctl logs` that run on this node")
+    })?;
     connection.may_last();
     let question = logs::Question {
         service,
@@ -264,6 +265,7 @@ async fn plain_wish(
 
 pub(super) fn malformed(rejection: &QueryRejection) -> Fault {
     Fault::new("query_invalid", rejection.body_text())
+        .hinting("agentctl and node-agent should be of the same version")
 }
 
 pub(super) async fn unknown_path(request: Request) -> Fault {
@@ -317,7 +319,10 @@ pub(super) async fn give<C>(
         Fault::new("agent_busy", "the agent did not take the command in time")
             .hinting("it may still take it: look at `agentctl status`")
     };
-    let stopping = || Fault::new("agent_stopping", "the agent takes no commands while it starts or stops");
+    let stopping = || {
+        Fault::new("agent_stopping", "the agent takes no commands while it starts or stops")
+            .hinting("try again in a moment; `agentctl status` says what it is doing")
+    };
     let (reply, answer) = oneshot::channel();
     let exchange = async {
         taker.send(make(reply)).await.map_err(|_| stopping())?;

@@ -55,7 +55,9 @@ impl node::fault::Hint for ListenError {
     fn hint(&self) -> Option<String> {
         match self {
             ListenError::Taken { .. } => Some("look at `systemctl status node-agent`".to_owned()),
-            ListenError::Files { .. } => None,
+            ListenError::Files { .. } => {
+                Some("run it as root, and look at `ls -ld /run/node-agent` and `df /run`".to_owned())
+            }
         }
     }
 }

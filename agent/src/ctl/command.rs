@@ -43,7 +43,10 @@ pub(super) async fn target(session: &Session, service: &str, path: &str, wait: W
         return Ok(exit::DONE);
     }
     let goal = accepted.target.ok_or_else(|| {
-        ClientError::Refused(Fault::new("digest_unknown", "the agent does not say which image it goes to"))
+        ClientError::Refused(
+            Fault::new("digest_unknown", "the agent does not say which image it goes to")
+                .hinting("agentctl and node-agent should be of the same version"),
+        )
     })?;
     let mut wish = Wish { service: service.to_owned(), digest: goal.digest, at: goal.at, seen: false };
     until_done(session, wait.timeout, move |seen| wish.progress(seen)).await
@@ -83,7 +86,8 @@ pub(super) async fn restart(session: &Session, service: &str, wait: Wait) -> Res
     let Some(before) = before else {
         let message =
             format!("service {service} was not there before the restart; cannot tell when it is done");
-        return Err(ClientError::Refused(Fault::new("service_unknown", message)).into());
+        let fault = Fault::new("service_unknown", message).hinting("look at `agentctl status`");
+        return Err(ClientError::Refused(fault).into());
     };
     until_done(session, wait.timeout, |seen| wait::restart(&seen.status, &before, asked_at)).await
 }

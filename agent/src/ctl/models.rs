@@ -62,7 +62,10 @@ async fn rollback(session: &Session, model: String, wait: WaitForModel) -> Resul
     }
     let goal = accepted.target.ok_or_else(|| {
         let message = "the agent does not say which version it goes back to";
-        ClientError::Refused(Fault::new("digest_unknown", message))
+        ClientError::Refused(
+            Fault::new("digest_unknown", message)
+                .hinting("agentctl and node-agent should be of the same version"),
+        )
     })?;
     let mut wish = ModelWish { model, digest: goal.digest, at: goal.at, seen: false };
     until_done(session, wait, move |seen| wish.progress(seen)).await

@@ -151,7 +151,7 @@ fn no_such_name(unknown: Fault, name: Option<&str>, models: &[Model]) -> Fault {
     let names = format!("models are: {}", names.join(", "));
     let hint = unknown.hint.map_or_else(|| names.clone(), |hint| format!("{hint}; {names}"));
     let message = format!("there is neither a service nor a model {} in node.toml", name.unwrap_or_default());
-    Fault { message, hint: Some(hint), ..Fault::new(&unknown.code, "") }
+    Fault::new(&unknown.code, message).hinting(hint)
 }
 
 pub(super) fn completions(shell: Shell) -> Result<u8, Ending> {

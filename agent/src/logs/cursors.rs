@@ -43,6 +43,20 @@ pub enum LoadError {
     },
 }
 
+impl node::fault::Hint for LoadError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            LoadError::Read { .. } => {
+                "look for errors of the disk in `dmesg | tail`; until then lines are delivered again"
+            }
+            LoadError::Parse { .. } => {
+                "nothing: they are written anew, and lines since the last look are delivered again"
+            }
+        };
+        Some(hint.to_owned())
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {

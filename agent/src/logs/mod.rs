@@ -57,7 +57,7 @@ use cursors::Cursors;
 use deliver::Outlet;
 use feed::{Feed, Place};
 use node::config::settings::{self, StreamName, StreamParts};
-use node::fault::one_line;
+use node::fault::{one_line, with_hint};
 use node::problem::Problem;
 use pace::Pace;
 use places::Places;
@@ -212,7 +212,7 @@ impl<S: LogSource, K: LogSink> Fleet<S, K> {
     fn new(shipper: Shipper<S, K>) -> Self {
         let (cursors, error) = Cursors::load(&shipper.state);
         if let Some(error) = error {
-            tracing::warn!(reason = one_line(&error), "logs are delivered from their beginning");
+            tracing::warn!(reason = with_hint(&error), "logs are delivered from their beginning");
         }
         let (places, error) = Places::load(&shipper.state);
         if let Some(error) = error {

@@ -8,8 +8,8 @@ use super::collection::{
 use crate::board::Board;
 use crate::observed::Container;
 use crate::status::{
-    Dropped, HealthState, Logs, Model, ModelState, Node, NodeState, Service, ServiceState, Status,
-    UpdateState, UpdateStatus, Volume,
+    Dropped, HealthState, Logs, Model, ModelServer, ModelServerState, ModelState, Node, NodeState, Service,
+    ServiceState, Status, UpdateState, UpdateStatus, Volume,
 };
 use jiff::Timestamp;
 use node::problem::Problem;
@@ -180,6 +180,27 @@ pub(super) fn collection(seconds: u32) -> Collection {
         ebs: Some(vec![ebs("vol-0a", false, count), ebs("vol-0c", true, 1), ebs("vol-0d", false, 1)]),
         lines_dropped: 0,
     }
+}
+
+/// The same with a model server and a registry that has answered: every family that there can be has a sample.
+pub(super) fn whole(seconds: u32) -> Collection {
+    let mut whole = collection(seconds);
+    whole.status.model_server = Some(ModelServer {
+        service: Some("ollama".to_owned()),
+        endpoint: None,
+        version: None,
+        state: ModelServerState::Up,
+        reason: None,
+        gpus: Some(1),
+        gpu_restarts: 1,
+        directory: None,
+        free_bytes: None,
+        prewarm: None,
+    });
+    for service in &mut whole.status.services {
+        service.update.checked_at = Some(at(0));
+    }
+    whole
 }
 
 /// Counts how often it is asked, and hangs where it is told to.

@@ -49,7 +49,7 @@ pub(super) fn answered(model: &str, smoke: &Smoke, answer: &str) -> Result<(), F
         None => (!answer.is_empty(), "anything".to_owned()),
         Some(expect) => {
             let expect = expect.split_whitespace().collect::<Vec<_>>().join(" ");
-            (answer.to_lowercase().contains(&expect.to_lowercase()), format!("{expect:?}"))
+            (answer.to_lowercase().contains(&expect.to_lowercase()), format!("\"{}\"", expect.escape_debug()))
         }
     };
     if passed {
@@ -61,8 +61,8 @@ pub(super) fn answered(model: &str, smoke: &Smoke, answer: &str) -> Result<(), F
     Err(Failure {
         code: "model_smoke_failed",
         message: format!(
-            "{model}: asked {:?}, the answer was to contain {wanted}, and {came} came",
-            smoke.prompt
+            "{model}: asked \"{}\", the answer was to contain {wanted}, and {came} came",
+            smoke.prompt.escape_debug()
         ),
         hint: Some("look at [models.pull] smoke, or try the prompt by hand".to_owned()),
         blames_version: true,

@@ -109,7 +109,7 @@ fn reserve(images: &Images, disk: &Disk) -> u64 {
 
 /// Says what does not fit, once there is nothing left to be removed for it.
 pub(super) fn problem(service: &str, lack: &Lack, since: Timestamp) -> Problem {
-    let hint = "make room on the engine's file system or enlarge it; `min_free_percent` of [images] says how much \
+    let hint = "make room on the engine's file system or enlarge it; `min_free` of [images] says how much \
                 stays free";
     Problem {
         code: "disk_full".to_owned(),

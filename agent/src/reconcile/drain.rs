@@ -223,7 +223,7 @@ fn problem(given_up: &GivenUp, now: Timestamp) -> Problem {
     Problem {
         code: "stop_failed".to_owned(),
         message: format!("{} still runs: {}", given_up.name, given_up.reason),
-        hint: None,
+        hint: Some("see `journalctl -u docker -n 50`; the machine goes down all the same".to_owned()),
         since: now,
     }
 }

@@ -58,7 +58,8 @@ impl Hint for FetchError {
             }
             FetchError::Status { .. } => "check `url` in [agent]; a private bucket needs a presigned URL",
             FetchError::Checksum { .. } => "set `sha256` in [agent] to that of the release, or correct `url`",
-            FetchError::TooLarge { .. } | FetchError::Write { .. } => return None,
+            FetchError::TooLarge { .. } => "check `url` in [agent]: no release is nearly as large",
+            FetchError::Write { .. } => "look at `df /var/lib/node-agent`, then run node-bootstrap again",
         };
         Some(hint.to_owned())
     }

@@ -7,9 +7,10 @@
 use super::InstallError;
 use super::plan::PROGRAM;
 use super::unpack::{Release, Target};
-use super::version::{self, INSTALLED, TRIAL, Trial, Version};
+use super::version::{self, INSTALLED, TRIAL, Trial, Version, is_for_people};
 use super::{Changes, file_error};
 use crate::outdated;
+use node::fault::one_line;
 use node::files;
 use node::paths::Paths;
 use std::fs::{self, File};
@@ -33,8 +34,15 @@ pub(super) fn install(
     let trial = begin_trial(paths, &new, installed, &release)?;
     let mut changes = Changes::default();
     for (target, content) in &release.files {
-        let path = paths.at(target.path());
-        changes.note(&path, replace(paths, &path, content, target.mode())?);
+        let file = target.path();
+        match replace(paths, &file, content, target.mode()) {
+            Ok(changed) => changes.note(&file, changed),
+            // An image without manuals, or with them on something that cannot be written to, runs the agent all the same.
+            Err(error) if is_for_people(&file) => {
+                tracing::warn!("agent: {}; goes on without it", one_line(&error))
+            }
+            Err(error) => return Err(error),
+        }
     }
     if let Some(trial) = &trial {
         let gone: Vec<String> =
@@ -47,9 +55,11 @@ pub(super) fn install(
     Ok((new, changes))
 }
 
-/// A unit that the next version does not bring. Never bootstrap: it is what repairs a node, and may be of the image.
+/// A unit or a page that the next version does not bring. Never bootstrap: it is what repairs a node, and may be of the
+/// image.
 fn goes_with_its_version(file: &str) -> bool {
-    file.starts_with("/etc/systemd/system/") && !file.ends_with("/node-bootstrap.service")
+    is_for_people(file)
+        || (file.starts_with("/etc/systemd/system/") && !file.ends_with("/node-bootstrap.service"))
 }
 
 /// Keeps the old version, if there is one, and says that it is being replaced.
@@ -126,8 +136,8 @@ pub(super) fn restore(paths: &Paths, trial: &Trial, times: Times) -> Result<Chan
     for file in &trial.old.files {
         let (from, to) = (kept(paths, file), paths.at(file));
         let content = fs::read(&from).map_err(file_error("read the old", &from))?;
-        let changed = replace(paths, &to, &content, mode_of(&from))?;
-        changes.note(&to, changed);
+        let changed = replace(paths, file, &content, mode_of(&from))?;
+        changes.note(file, changed);
         if changed && times == Times::Old {
             keep_time(&from, &to).map_err(file_error("date", &to))?;
         }
@@ -153,8 +163,9 @@ fn remove_files(
     for file in files.iter().filter(|file| !but.contains(file)) {
         let path = paths.at(file);
         match fs::remove_file(&path) {
-            Ok(()) => changes.note(&path, true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Ok(()) => changes.note(file, true),
+            Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            }
             Err(error) => return Err(file_error("remove", &path)(error)),
         }
     }
@@ -162,12 +173,15 @@ fn remove_files(
 }
 
 /// Whether it was another content.
-fn replace(paths: &Paths, path: &Path, content: &[u8], mode: u32) -> Result<bool, InstallError> {
-    if fs::read(path).is_ok_and(|there| there == content) {
+fn replace(paths: &Paths, file: &str, content: &[u8], mode: u32) -> Result<bool, InstallError> {
+    let path = paths.at(file);
+    if fs::read(&path).is_ok_and(|there| there == content) {
         return Ok(false);
     }
-    outdated::note(paths);
-    files::replace(path, content, mode).map_err(file_error("install", path))?;
+    if !is_for_people(file) {
+        outdated::note(paths);
+    }
+    files::replace(&path, content, mode).map_err(file_error("install", &path))?;
     Ok(true)
 }
 
@@ -182,15 +196,21 @@ mod tests {
             (Target::Program("agentctl"), content("ctl")),
             (Target::Unit("node-agent.service".to_owned()), content("unit")),
         ];
+        files.push((page("agentctl.1.gz"), content("page")));
         if with_socket {
             files.push((Target::Unit("node-agent.socket".to_owned()), content("socket")));
+            files.push((page("agentctl-socket.1.gz"), content("page")));
         }
         Release { name: format!("node-agent-{version}-x86_64"), files }
     }
 
+    fn page(name: &str) -> Target {
+        Target::Shared { folder: "share/man/man1", name: name.to_owned() }
+    }
+
     /// Every file of the agent on the node and its content.
     fn node(paths: &Paths) -> Vec<(String, String)> {
-        let folders = ["/usr/bin", "/etc/systemd/system"];
+        let folders = ["/usr/bin", "/etc/systemd/system", "/usr/share/man/man1"];
         let entries = folders.iter().flat_map(|folder| fs::read_dir(paths.at(folder)).into_iter().flatten());
         let mut files: Vec<(String, String)> = entries
             .flatten()
@@ -228,13 +248,40 @@ mod tests {
         assert_eq!(installed(&paths), Some(new));
         let trial = changes.trial.unwrap();
         assert_eq!(version::read(&paths, TRIAL), Some(trial.clone()));
-        assert_eq!(node(&paths).len(), before.len() + 1);
+        assert_eq!(node(&paths).len(), before.len() + 2);
         for time in ["first", "second"] {
             let changes = restore(&paths, &trial, Times::New).unwrap();
             assert_eq!((changes.program, changes.units), (time == "first", time == "first"));
             assert_eq!(node(&paths), before, "{time}");
             assert_eq!(installed(&paths).unwrap().sha256, "aa");
         }
+    }
+
+    #[test]
+    fn pages_start_nothing_anew_and_are_no_reason_to_fail() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        install(&paths, "aa", release("1", false), None).unwrap();
+        outdated::forget(&paths);
+        let mut other_page = release("1", false);
+        other_page
+            .files
+            .iter_mut()
+            .filter(|(target, _)| *target == page("agentctl.1.gz"))
+            .for_each(|it| it.1.push(b'x'));
+        let (_, changes) = install(&paths, "bb", other_page, installed(&paths)).unwrap();
+        assert!(!changes.program && !changes.units, "{changes:?}");
+        assert!(!outdated::is_noted(&paths));
+        // Where the folder of the pages should be is a file: nobody can write below it.
+        let bare = tempfile::tempdir().unwrap();
+        let paths = Paths::under(bare.path());
+        files::replace(&bare.path().join("usr/share/man"), b"in the way", 0o644).unwrap();
+        install(&paths, "aa", release("1", false), None).unwrap();
+        assert!(paths.at(PROGRAM).is_file());
+        // A version that has every page takes its place, and goes again.
+        let (_, changes) = install(&paths, "bb", release("2", true), installed(&paths)).unwrap();
+        restore(&paths, &changes.trial.unwrap(), Times::New).unwrap();
+        assert_eq!(fs::read_to_string(paths.at(PROGRAM)).unwrap(), "agent 1");
     }
 
     #[test]
@@ -262,7 +309,7 @@ mod tests {
             let new = Version { sha256: "bb".to_owned(), name: wanted.name.clone(), files: listed };
             let trial = begin_trial(&paths, &new, installed(&paths), &wanted).unwrap().unwrap();
             for (target, content) in wanted.files.iter().take(replaced) {
-                replace(&paths, &paths.at(target.path()), content, target.mode()).unwrap();
+                replace(&paths, &target.path(), content, target.mode()).unwrap();
             }
             restore(&paths, &trial, Times::New).unwrap();
             assert_eq!(node(&paths), before, "cut off after {replaced} files");

@@ -38,9 +38,9 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    fn note(&mut self, path: &Path, changed: bool) {
-        self.program |= changed && path.ends_with(PROGRAM.trim_start_matches('/'));
-        self.units |= changed && !path.parent().is_some_and(|folder| folder.ends_with("usr/bin"));
+    fn note(&mut self, file: &str, changed: bool) {
+        self.program |= changed && file == PROGRAM;
+        self.units |= changed && !file.starts_with("/usr/bin/") && !version::is_for_people(file);
     }
 }
 
@@ -64,7 +64,9 @@ impl Hint for InstallError {
         match self {
             InstallError::Fetch(error) => error.hint(),
             InstallError::Unpack(error) => error.hint(),
-            InstallError::File { .. } => None,
+            InstallError::File { path, .. } => {
+                Some(format!("look at `df {path}` and `findmnt -T {path}`, then run node-bootstrap again"))
+            }
         }
     }
 }
@@ -81,8 +83,8 @@ fn download_path(paths: &Paths) -> PathBuf {
 
 fn observe(paths: &Paths) -> Observed {
     let installed: Option<Version> = version::read(paths, INSTALLED);
-    let complete =
-        installed.as_ref().is_some_and(|version| version.files.iter().all(|file| paths.at(file).is_file()));
+    let is_there = |file: &String| version::is_for_people(file) || paths.at(file).is_file();
+    let complete = installed.as_ref().is_some_and(|version| version.files.iter().all(is_there));
     Observed {
         installed,
         complete,

@@ -1,8 +1,9 @@
 //! The release tarball, taken apart in memory: which of its files goes where. Nothing is written here, so that a bad
 //! tarball is refused as a whole.
 //!
-//! Layout: `node-agent-<version>-x86_64/bin/{node-agent,agentctl,node-bootstrap}` and `…/systemd/*`. A path never
-//! becomes a path on the node: only known names are taken, each to its one place.
+//! Layout: `node-agent-<version>-x86_64/bin/{node-agent,agentctl,node-bootstrap}`, `…/systemd/*`, and manual pages and
+//! completions below `…/share`. A path never becomes a path on the node: only known names are taken, each to its one
+//! place.
 
 use flate2::read::GzDecoder;
 use node::fault::Hint;
@@ -13,6 +14,19 @@ use std::path::{Component, Path};
 const PROGRAMS: [&str; 3] = ["node-agent", "agentctl", "node-bootstrap"];
 /// Kinds of units that are installed.
 const UNIT_KINDS: [&str; 5] = [".service", ".socket", ".target", ".timer", ".path"];
+/// Where manual pages and completions are, in the tarball below its folder and on the node below `/usr`.
+const SHARED: [&str; 6] = [
+    "share/man/man1",
+    "share/man/man5",
+    "share/man/man8",
+    "share/bash-completion/completions",
+    "share/zsh/site-functions",
+    "share/fish/vendor_completions.d",
+];
+/// What a page or a completion of ours begins with; no other program's is ever replaced.
+const OURS: [&str; 3] = ["agentctl", "node-agent", "node-bootstrap"];
+/// The page of the configuration.
+const CONFIGURATION_PAGE: &str = "node.toml.5.gz";
 /// For the sum of all unpacked files: no release is near it, a decompression bomb is far past it.
 const LARGEST_BYTES: u64 = 512 << 20;
 
@@ -27,6 +41,12 @@ pub(super) enum Target {
     Users,
     /// `/usr/lib/tmpfiles.d/node-agent.conf`
     Folders,
+    /// A manual page or a completion, below `/usr/share`.
+    Shared {
+        /// One of [`SHARED`].
+        folder: &'static str,
+        name: String,
+    },
 }
 
 impl Target {
@@ -37,6 +57,7 @@ impl Target {
             Target::Unit(name) => format!("/etc/systemd/system/{name}"),
             Target::Users => "/usr/lib/sysusers.d/node-agent.conf".to_owned(),
             Target::Folders => "/usr/lib/tmpfiles.d/node-agent.conf".to_owned(),
+            Target::Shared { folder, name } => format!("/usr/{folder}/{name}"),
         }
     }
 
@@ -112,11 +133,11 @@ fn target(path: &Path) -> Result<Option<(String, Target)>, UnpackError> {
             _ => return odd("outside of its folder"),
         }
     }
-    let [folder, kind, name] = names.as_slice() else { return Ok(None) };
-    let target = match *kind {
+    let [folder, kinds @ .., name] = names.as_slice() else { return Ok(None) };
+    let target = match kinds.join("/").as_str() {
         "bin" => PROGRAMS.iter().find(|program| *program == name).map(|program| Target::Program(program)),
         "systemd" => unit_target(name),
-        _ => None,
+        shared => shared_target(shared, name),
     };
     Ok(target.map(|target| ((*folder).to_owned(), target)))
 }
@@ -131,6 +152,17 @@ fn unit_target(name: &str) -> Option<Target> {
         (true, false, true) => Some(Target::Folders),
         _ => None,
     }
+}
+
+/// `agentctl-status.1.gz`, `_agentctl`, `agentctl.fish`, `node.toml.5.gz`
+fn shared_target(folder: &str, name: &str) -> Option<Target> {
+    let folder = SHARED.iter().find(|shared| **shared == folder)?;
+    let bare = name.strip_prefix('_').unwrap_or(name);
+    let is_of = |ours: &&str| {
+        bare.strip_prefix(*ours).is_some_and(|rest| rest.is_empty() || rest.starts_with(['-', '.']))
+    };
+    let is_ours = OURS.iter().any(is_of) || name == CONFIGURATION_PAGE;
+    is_ours.then(|| Target::Shared { folder, name: name.to_owned() })
 }
 
 #[cfg(test)]
@@ -162,6 +194,13 @@ mod tests {
             ("node-agent-0.1.0-x86_64/systemd/node-agent.sysusers.conf", "users"),
             ("node-agent-0.1.0-x86_64/systemd/node-agent.tmpfiles.conf", "folders"),
             ("node-agent-0.1.0-x86_64/systemd/sshd.service", "evil"),
+            ("node-agent-0.1.0-x86_64/share/man/man1/agentctl-status.1.gz", "page"),
+            ("node-agent-0.1.0-x86_64/share/man/man5/node.toml.5.gz", "page"),
+            ("node-agent-0.1.0-x86_64/share/zsh/site-functions/_agentctl", "completion"),
+            ("node-agent-0.1.0-x86_64/share/man/man1/ls.1.gz", "evil"),
+            ("node-agent-0.1.0-x86_64/share/zsh/site-functions/_agentctlx", "evil"),
+            ("node-agent-0.1.0-x86_64/share/locale/agentctl", "new"),
+            ("node-agent-0.1.0-x86_64/share/man/man1/deeper/agentctl.1.gz", "new"),
             ("node-agent-0.1.0-x86_64/LICENSE", "free"),
         ]);
         let release = unpack(bytes.as_slice()).unwrap();
@@ -173,7 +212,10 @@ mod tests {
                 "/usr/bin/node-agent",
                 "/etc/systemd/system/node-agent.service",
                 "/usr/lib/sysusers.d/node-agent.conf",
-                "/usr/lib/tmpfiles.d/node-agent.conf"
+                "/usr/lib/tmpfiles.d/node-agent.conf",
+                "/usr/share/man/man1/agentctl-status.1.gz",
+                "/usr/share/man/man5/node.toml.5.gz",
+                "/usr/share/zsh/site-functions/_agentctl",
             ]
         );
     }

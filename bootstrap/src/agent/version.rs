@@ -29,6 +29,11 @@ pub(super) struct Version {
     pub(super) files: Vec<String>,
 }
 
+/// Whether a file of a version is only read by people: nothing depends on it, and nothing is started anew for it.
+pub(super) fn is_for_people(file: &str) -> bool {
+    file.starts_with("/usr/share/")
+}
+
 /// Why a version was found wanting.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Failure {

@@ -87,6 +87,9 @@ pub(crate) enum Asked {
     Unknown(Fault),
 }
 
+/// What to do where it does not answer.
+const ROUTE: &str = "check that no firewall or route hides 169.254.169.254, then run node-bootstrap again";
+
 /// Asks, with a deadline.
 pub(crate) async fn ask(client: &Client) -> Asked {
     match tokio::time::timeout(DEADLINE, client.user_data()).await {
@@ -96,7 +99,7 @@ pub(crate) async fn ask(client: &Client) -> Asked {
         Err(_) => {
             let message =
                 format!("the instance metadata service gave no answer within {} s", DEADLINE.as_secs());
-            Asked::Unknown(Fault::new("imds_unreachable", message, None))
+            Asked::Unknown(Fault::new("imds_unreachable", message, Some(ROUTE)))
         }
     }
 }

@@ -87,7 +87,9 @@ impl Hint for ApplyError {
                 };
                 Some(format!("take a snapshot of the volume first, then run {repair} {object} by hand"))
             }
-            ApplyError::Io { .. } => None,
+            ApplyError::Io { object, .. } => {
+                Some(format!("look for errors of {object} in `dmesg | tail`, then run node-bootstrap again"))
+            }
         }
     }
 }

@@ -125,7 +125,10 @@ async fn look(paths: &Paths, name: &str, wanted: &Volume) -> Result<(Observation
             let message = format!("volume {name}: cannot read the block devices: {error}");
             Err(Fault::new("volume_unreadable", message, Some("/proc and /sys must be mounted")))
         }
-        Ok(Err(panicked)) => Err(Fault::new("internal_error", panicked.to_string(), None)),
+        Ok(Err(panicked)) => {
+            let message = format!("volume {name}: looking at the devices was cut off: {panicked}");
+            Err(Fault::new("internal_error", message, Some("run node-bootstrap again")))
+        }
         Err(_) => {
             let message =
                 format!("volume {name}: a device did not answer within {} s", LOOK_DEADLINE.as_secs());
@@ -144,7 +147,9 @@ async fn carry_out(
         return Ok(Ending::failed(fault));
     }
     let Match::One(device) = &observation.device else {
-        return Ok(Ending::failed(Fault::new("volume_absent", plan.reason.clone(), None)));
+        let hint = "attach the volume and run node-bootstrap again";
+        let message = format!("volume {name}: {}", plan.reason);
+        return Ok(Ending::failed(Fault::new("volume_absent", message, Some(hint))));
     };
     let content = observation.content.as_ref().and_then(|content| content.as_ref().ok());
     if plan.changes() {

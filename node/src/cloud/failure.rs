@@ -142,7 +142,9 @@ fn of_credentials(error: &(dyn Error + 'static)) -> Option<AwsFailure> {
         return Some(AwsFailure::NoCredentials { reason: one_line(role), hint: role.hint() });
     }
     let credentials = chain().find_map(|error| error.downcast_ref::<CredentialsError>())?;
-    Some(AwsFailure::NoCredentials { reason: one_line(credentials), hint: None })
+    let hint =
+        "attach an instance profile with a role, or correct the credentials in the environment".to_owned();
+    Some(AwsFailure::NoCredentials { reason: one_line(credentials), hint: Some(hint) })
 }
 
 #[cfg(test)]

@@ -96,7 +96,9 @@ impl Hint for FetchError {
                 Some(failure.hint().unwrap_or_else(|| format!("allow the instance's role {action} on it")))
             }
             FetchFailure::Contents(error) => error.hint(),
-            FetchFailure::Aws(failure) => failure.hint(),
+            FetchFailure::Aws(failure) => Some(failure.hint().unwrap_or_else(|| {
+                format!("see what it answers: aws secretsmanager describe-secret --region {region} --secret-id {id}")
+            })),
         }
     }
 }

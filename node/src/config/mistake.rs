@@ -137,7 +137,7 @@ impl Hint for LoadError {
                 }
                 std::io::ErrorKind::InvalidData => Some("save it as UTF-8".to_owned()),
                 std::io::ErrorKind::PermissionDenied => Some("run as root".to_owned()),
-                _ => None,
+                _ => Some("look for errors of the disk in `dmesg | tail`".to_owned()),
             },
             LoadError::Invalid(mistakes) => mistakes.hint(),
         }

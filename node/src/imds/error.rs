@@ -91,7 +91,9 @@ impl Hint for ImdsError {
             ImdsError::Status { operation, status: 404 | 405, .. } if operation == TOKEN => {
                 "this endpoint does not speak IMDSv2, and version 1 is never used"
             }
-            ImdsError::Status { .. } | ImdsError::Malformed { .. } => return None,
+            ImdsError::Status { .. } | ImdsError::Malformed { .. } => {
+                "try again in a minute; if it stays, see who answers at that address: `curl -i` it from the instance"
+            }
         };
         Some(hint.to_owned())
     }

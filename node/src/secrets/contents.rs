@@ -24,7 +24,7 @@ pub enum ContentsError {
         is_object: bool,
     },
     /// A key that is no name of a file or of an environment variable.
-    #[error("has the key {key:?}, which cannot name a file or an environment variable")]
+    #[error("has the key \"{}\", which cannot name a file or an environment variable", .key.escape_debug())]
     KeyUnusable {
         /// The key.
         key: String,

@@ -48,7 +48,7 @@ impl crate::fault::Hint for StoreError {
         match self.source.kind() {
             ErrorKind::StorageFull => Some("the tmpfs on /run is full: see `df /run`".to_owned()),
             ErrorKind::PermissionDenied => Some("run it as root".to_owned()),
-            _ => None,
+            _ => Some(format!("look at `findmnt -T {}`", self.path.display())),
         }
     }
 }

@@ -102,7 +102,15 @@ fn the_tarball_has_a_name_to_foresee_and_its_checksum_beside_it() {
         files.insert(entry.path().unwrap().display().to_string());
     }
     let wanted = ["bin/node-bootstrap", "bin/node-agent", "bin/agentctl", "systemd/node-agent.service"];
-    for file in wanted.into_iter().chain(["systemd/node-bootstrap.service"]) {
+    let read_by_people = [
+        "share/man/man1/agentctl-status.1.gz",
+        "share/man/man5/node.toml.5.gz",
+        "share/man/man8/node-bootstrap.8.gz",
+        "share/bash-completion/completions/agentctl",
+        "share/zsh/site-functions/_agentctl",
+        "share/fish/vendor_completions.d/agentctl.fish",
+    ];
+    for file in wanted.into_iter().chain(["systemd/node-bootstrap.service"]).chain(read_by_people) {
         assert!(files.contains(&format!("{name}/{file}")), "no {file} in {files:?}");
     }
 }

@@ -37,7 +37,7 @@ impl Docker {
             operation: format!("look up {name}"),
             code: "registry_refused",
             message: "the registry gave no digest".to_owned(),
-            hint: None,
+            hint: Some(format!("see what it says to `docker manifest inspect {name}`")),
         })
     }
 }

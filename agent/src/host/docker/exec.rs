@@ -57,7 +57,7 @@ impl Docker {
                     operation,
                     code: "exec_timeout",
                     message: format!("it did not end within {} s", timeout.as_secs_f64()),
-                    hint: None,
+                    hint: Some("run it by hand with `docker exec` to see what it waits for".to_owned()),
                 })
             }
         }

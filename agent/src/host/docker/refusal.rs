@@ -189,7 +189,10 @@ fn meaning(message: &str) -> Meaning {
     match known {
         Some(known) if known.code == "port_in_use" => port_in_use(&message, known),
         Some(known) => Meaning { code: known.code, message, hint: Some(known.hint.to_owned()) },
-        None => Meaning { code: "engine_refused", message, hint: None },
+        None => {
+            let hint = Some("look at `journalctl -u docker -n 50`".to_owned());
+            Meaning { code: "engine_refused", message, hint }
+        }
     }
 }
 

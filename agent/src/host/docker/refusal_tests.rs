@@ -140,7 +140,8 @@ fn a_refusal_reads_as_one_line() {
     let refusal = Refusal::Answered { status: 500, message: "Error response from daemon: a\n\tb".to_owned() };
     let error = refusal.of("start container api-3", "/run/d.sock");
     assert_eq!(one_line(&error), "cannot start container api-3: a b");
-    assert_eq!((error.code(), error.hint()), ("engine_refused", None));
+    assert_eq!(error.code(), "engine_refused");
+    assert!(error.hint().unwrap().contains("journalctl -u docker"), "{error:?}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub enum Failure {
     #[error("no answer")]
     Unreachable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server says that it cannot now: nothing is known.
-    #[error("busy")]
+    #[error("the server is busy")]
     Busy(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It said no.
     #[error("{}", .0.message)]

@@ -100,6 +100,12 @@ pub struct JournalError {
     source: systemd::Error,
 }
 
+impl node::fault::Hint for JournalError {
+    fn hint(&self) -> Option<String> {
+        Some("look at `journalctl --verify` and at the disk of /var/log/journal".to_owned())
+    }
+}
+
 /// Names what failed.
 fn to(action: &'static str) -> impl Fn(systemd::Error) -> JournalError {
     move |source| JournalError { action, source }

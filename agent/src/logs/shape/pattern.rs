@@ -21,6 +21,12 @@ pub struct PatternError {
     source: Box<regex::Error>,
 }
 
+impl node::fault::Hint for PatternError {
+    fn hint(&self) -> Option<String> {
+        Some(format!("write a simpler pattern in `{}`, then `agentctl config check`", self.rule))
+    }
+}
+
 /// One pattern.
 pub(in crate::logs) fn compile(rule: &'static str, pattern: &str) -> Result<Regex, PatternError> {
     let mut builder = RegexBuilder::new(&written_out(pattern));

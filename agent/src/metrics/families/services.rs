@@ -77,7 +77,13 @@ pub(super) fn services(all: &[Service]) -> Vec<Family> {
         |service| vec![("service", service.name.as_str())],
         |service| Some(f64::from(service.restarts)),
     );
-    vec![info, state, health, update, restarts]
+    let help = "When the registry last said what the service's reference names, in Unix time.";
+    let polled = Family::gauge("node_agent_last_poll_success_timestamp_seconds", help).each(
+        all,
+        |service| vec![("service", service.name.as_str())],
+        |service| service.update.checked_at.map(|at| at.as_second() as f64),
+    );
+    vec![info, state, health, update, restarts, polled]
 }
 
 /// Where models are, and what they take.
