@@ -535,7 +535,7 @@ fn nobody_can_lock_root_out() {
     bench.publish(vec![service("api")]);
     let script = "import socket,sys,time\n\
                   s=[]\n\
-                  for _ in range(60):\n c=socket.socket(socket.AF_UNIX); c.connect(sys.argv[1]); s.append(c)\n\
+                  for _ in range(300):\n c=socket.socket(socket.AF_UNIX); c.connect(sys.argv[1]); s.append(c)\n\
                   print('there', flush=True); sys.stdin.read()";
     let mut command = std::process::Command::new("python3");
     command

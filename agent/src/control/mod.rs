@@ -8,5 +8,6 @@ pub mod client;
 pub mod logs;
 mod models;
 pub mod peer;
+mod places;
 pub mod server;
 pub mod socket;
