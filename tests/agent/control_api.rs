@@ -20,14 +20,22 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Output as Ended, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+#[path = "control_api/crowd.rs"]
+mod crowd;
+#[path = "control_api/described.rs"]
+mod described;
 #[path = "control_api/models.rs"]
 mod models;
+#[path = "control_api/permissions.rs"]
+mod permissions;
+#[path = "control_api/schema.rs"]
+mod schema;
 #[path = "control_api/verbs.rs"]
 mod verbs;
 
@@ -64,6 +72,34 @@ struct Bench {
     model_commands: Option<mpsc::Receiver<ModelCommand>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
+    log: Log,
+}
+
+/// What the server says to the journal.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// What the tracing of a thread goes to.
+    fn dispatch(&self) -> tracing::Dispatch {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::INFO);
+        tracing::Dispatch::new(subscriber.with_writer(move || log.clone()).finish())
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Bench {
@@ -75,8 +111,11 @@ impl Bench {
         let root = tempfile::tempdir().unwrap();
         // Another user has to reach the socket.
         std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let log = Log::default();
+        let dispatch = log.dispatch();
+        let logs = move || std::mem::forget(tracing::dispatcher::set_default(&dispatch));
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).on_thread_start(logs).enable_all().build().unwrap();
         let board = Board::new(node());
         let (sender, receiver) = mpsc::channel(8);
         let (models, model_commands) = mpsc::channel(8);
@@ -88,7 +127,7 @@ impl Bench {
         let listener = runtime.block_on(async { Listener::bind(&path) }).unwrap();
         runtime.spawn(listener.serve(control, shutdown.clone()));
         let (commands, model_commands) = (Some(receiver), Some(model_commands));
-        Bench { root, board, commands, model_commands, shutdown, runtime }
+        Bench { root, board, commands, model_commands, shutdown, runtime, log }
     }
 
     fn paths(&self) -> Paths {
