@@ -38,6 +38,8 @@ mod permissions;
 mod schema;
 #[path = "control_api/verbs.rs"]
 mod verbs;
+#[path = "control_api/watching.rs"]
+mod watching;
 
 const AGENTCTL: &str = env!("CARGO_BIN_EXE_agentctl");
 const NOBODY: u32 = 65534;
@@ -72,6 +74,7 @@ struct Bench {
     model_commands: Option<mpsc::Receiver<ModelCommand>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
+    control: Control,
     log: Log,
 }
 
@@ -125,13 +128,17 @@ impl Bench {
         let shutdown = CancellationToken::new();
         let path = Paths::under(root.path()).control_socket();
         let listener = runtime.block_on(async { Listener::bind(&path) }).unwrap();
-        runtime.spawn(listener.serve(control, shutdown.clone()));
+        runtime.spawn(listener.serve(control.clone(), shutdown.clone()));
         let (commands, model_commands) = (Some(receiver), Some(model_commands));
-        Bench { root, board, commands, model_commands, shutdown, runtime, log }
+        Bench { root, board, commands, model_commands, shutdown, runtime, control, log }
     }
 
     fn paths(&self) -> Paths {
         Paths::under(self.root.path())
+    }
+
+    fn control(&self) -> Control {
+        self.control.clone()
     }
 
     fn publish(&self, services: Vec<Service>) {

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 /// From one line to the next at least: a person sees no more, and whoever follows costs a share of one core.
 const APART: Duration = Duration::from_millis(200);
 /// A line after that time, also where nothing changed.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Where one follower is.
 struct Follower {
