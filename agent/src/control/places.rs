@@ -1,10 +1,12 @@
 //! How many connections are served at a time, and who waits for how long.
 //!
-//! In: the user behind a connection. Out: a [`Claim`], which becomes a [`Place`] as soon as one is free, or nothing.
+//! In: the user behind a connection. Out: a [`Claim`], which becomes a [`Place`] as soon as one is free, or nothing. Answers
+//! that last are counted apart ([`Followers`]).
 //! Invariant: there are never more of both than the constants add up to; a user other than root has a share of each and
 //! no more, so that nobody's slow clients keep another user out, and nobody's keep root out.
 //! Not its job: deadlines for what is served ([`super::socket`]).
 
+use super::api::Fault;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -23,6 +25,11 @@ const LINE_SHARE: usize = 144;
 /// For a place to become free: longer than a client may take to say what it wants, so that whoever waits for such
 /// clients gets their place.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Followers of logs at a time, and likewise of the status; the rest of the places stays free for answers.
+const FOLLOWERS: usize = 16;
+/// And as many again for root alone.
+const ROOT_FOLLOWERS: usize = 4;
 
 /// All of them.
 #[derive(Debug)]
@@ -122,6 +129,30 @@ impl Claim {
     }
 }
 
+/// Answers of one kind that last until their readers hang up.
+#[derive(Debug, Clone)]
+pub(super) struct Followers {
+    everybody: Arc<Semaphore>,
+    root: Arc<Semaphore>,
+}
+
+impl Followers {
+    /// Nobody yet.
+    pub(super) fn new() -> Followers {
+        let (everybody, root) = (Semaphore::new(FOLLOWERS), Semaphore::new(ROOT_FOLLOWERS));
+        Followers { everybody: Arc::new(everybody), root: Arc::new(root) }
+    }
+
+    /// Held as long as the answer lasts; `busy` is what all of them do, in words.
+    pub(super) fn admit(&self, uid: u32, busy: &str) -> Result<OwnedSemaphorePermit, Fault> {
+        let one = |of: &Arc<Semaphore>| Arc::clone(of).try_acquire_owned().ok();
+        let permit = one(&self.everybody).or_else(|| if uid == 0 { one(&self.root) } else { None });
+        permit.ok_or_else(|| {
+            Fault::new("agent_busy", format!("{FOLLOWERS} others {busy} already")).hinting("try again later")
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,6 +206,18 @@ mod tests {
         assert!(places.claim(ALICE).unwrap().place().await.is_none());
         assert_eq!(begun.elapsed(), PATIENCE);
         assert_eq!(line_up(&mut places, ALICE).len(), LINE_SHARE, "nobody is left in the line");
+    }
+
+    #[test]
+    fn nobodys_followers_keep_root_from_following() {
+        let followers = Followers::new();
+        let held: Vec<_> = std::iter::from_fn(|| followers.admit(ALICE, "follow").ok()).collect();
+        assert_eq!(held.len(), FOLLOWERS);
+        let roots: Vec<_> = std::iter::from_fn(|| followers.admit(0, "follow").ok()).collect();
+        assert_eq!(roots.len(), ROOT_FOLLOWERS);
+        assert_eq!(followers.admit(0, "follow").expect_err("all places are taken").code, "agent_busy");
+        drop(held);
+        assert!(followers.admit(BOB, "follow").is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ use crate::control::logs::{self, ContainerOutput};
 use crate::control::models;
 use crate::control::named::Named;
 use crate::control::peer::{self, Peer};
+use crate::control::places::Followers;
 use crate::control::routes::{self, Call, ENDPOINTS};
 use crate::control::{follow, openapi};
 use axum::body::Bytes;
@@ -27,12 +28,10 @@ use node::config::Settings;
 use serde::Deserialize;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// For the loop to take a command; it does so between two steps, not at the end of a pass.
 pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
-/// Followers of logs at a time, and likewise of the status; the rest of the connections stays free for answers.
-const FOLLOWERS: usize = 16;
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -53,14 +52,15 @@ pub struct Control {
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) control: Control,
-    followers: Arc<Semaphore>,
-    watchers: Arc<Semaphore>,
+    /// Of logs.
+    followers: Followers,
+    /// Of the status.
+    watchers: Followers,
 }
 
 /// The routes, without the identity of the peer: [`super::socket`] adds that to every connection.
 pub(super) fn router(control: Control) -> Router {
-    let semaphore = || Arc::new(Semaphore::new(FOLLOWERS));
-    let shared = Shared { control, followers: semaphore(), watchers: semaphore() };
+    let shared = Shared { control, followers: Followers::new(), watchers: Followers::new() };
     let calls = ENDPOINTS.iter().map(|endpoint| (endpoint.path, handler(endpoint.call)));
     calls
         .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
@@ -136,6 +136,7 @@ struct StatusQuery {
 
 async fn status(
     State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
     Extension(connection): Lasting,
     query: Result<Query<StatusQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
@@ -144,9 +145,7 @@ async fn status(
     if !query.follow {
         return Ok(Json(board.status()).into_response());
     }
-    let permit = Arc::clone(&shared.watchers).try_acquire_owned();
-    let permit = permit
-        .map_err(|_| Fault::new("agent_busy", format!("{FOLLOWERS} others follow the status already")))?;
+    let permit = shared.watchers.admit(peer.uid, "follow the status")?;
     connection.may_last();
     Ok(follow::answer(board, permit))
 }
@@ -200,14 +199,13 @@ struct LogsQuery {
 
 async fn service_logs(
     State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
     Extension(connection): Extension<super::socket::Connection>,
     Named(service): Named,
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
-    let permit = Arc::clone(&shared.followers)
-        .try_acquire_owned()
-        .map_err(|_| Fault::new("agent_busy", format!("{FOLLOWERS} others read logs already")))?;
+    let permit = shared.followers.admit(peer.uid, "read logs")?;
     connection.may_last();
     let question = logs::Question {
         service,

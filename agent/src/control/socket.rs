@@ -29,8 +29,9 @@ use tokio_util::task::TaskTracker;
 const READ_HEAD: Duration = Duration::from_secs(2);
 /// For a whole exchange, unless it is a stream: the command deadline and some time to read the answer.
 const EXCHANGE: Duration = Duration::from_secs(20);
-/// For a reader to take anything of what is written to it: one that takes nothing holds its place for no longer.
-const STALLED: Duration = Duration::from_secs(30);
+/// For a reader to take anything of an answer that lasts: a person may page through logs, and read each page in peace;
+/// whoever takes nothing holds a place for no longer.
+const STALLED: Duration = Duration::from_secs(15 * 60);
 /// Connections that are being told that there is no room; beyond that they are closed.
 const REFUSALS: usize = 32;
 /// For what was asked to arrive before that is said: a client that is still writing would not read it.

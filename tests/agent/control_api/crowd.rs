@@ -96,7 +96,7 @@ fn control(board: &Board) -> Control {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_follower_that_takes_nothing_is_given_up_after_half_a_minute() {
+async fn a_follower_that_takes_nothing_is_given_up_after_a_quarter_of_an_hour() {
     let board = Board::new(node());
     let (mut client, server) = tokio::io::duplex(64);
     let peer = Peer { uid: 0, gid: 0, pid: Some(1) };
@@ -105,7 +105,7 @@ async fn a_follower_that_takes_nothing_is_given_up_after_half_a_minute() {
     client.write_all(b"GET /v1/status?follow=true HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
     served.await.unwrap();
     let took = begun.elapsed();
-    assert!(took >= Duration::from_secs(29) && took < Duration::from_secs(50), "{took:?}");
+    assert!(took >= Duration::from_secs(14 * 60) && took < Duration::from_secs(17 * 60), "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
