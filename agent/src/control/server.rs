@@ -97,7 +97,10 @@ impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         // The table has no number that is not a status.
         let status = StatusCode::from_u16(routes::status_of(&self.code)).unwrap_or(StatusCode::CONFLICT);
-        (status, Json(self)).into_response()
+        // It may repeat what was asked for, which shall not steer the terminal of whoever reads it.
+        let printable = |text: String| text.replace(char::is_control, "\u{fffd}");
+        let (message, hint) = (printable(self.message), self.hint.map(printable));
+        (status, Json(Fault { message, hint, ..self })).into_response()
     }
 }
 
