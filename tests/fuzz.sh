@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-20}
-targets="signatures partition_table mark identify node_toml pull_stream model_manifest json_log"
+targets="signatures partition_table mark identify node_toml pull_stream model_manifest json_log control_request"
 build=target/fuzz
 
 without_libfuzzer() {

@@ -10,6 +10,7 @@ use crate::desired::{self, Desired};
 use node::config::Resolved;
 use node::config::settings::{ModelServer, Settings, Shaping, Strategy};
 use node::handoff;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const BOOTSTRAP_HINT: &str = "run `systemctl restart node-bootstrap`";
 
 /// What differs, and what comes of it.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// In the words of node.toml, in their order.
     pub keys: Vec<Key>,
@@ -31,7 +32,7 @@ pub struct Change {
 }
 
 /// One key of node.toml.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Key {
     /// As in `services.api.memory`.
     pub key: String,
@@ -42,7 +43,7 @@ pub struct Key {
 }
 
 /// One service that is not as it was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// `[services.NAME]`
     pub name: String,
@@ -53,7 +54,7 @@ pub struct Service {
 }
 
 /// What becomes of a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fate {
     /// It was not there before.
@@ -71,7 +72,7 @@ pub enum Fate {
 }
 
 /// Another section that a reload applies.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Section {
     /// `logs`, `secrets`, …
     pub name: String,

@@ -11,10 +11,11 @@ pub use models::{
     Model, ModelExplanation, ModelServer, ModelServerState, ModelState, Models, Prewarm, are_ready,
 };
 use node::problem::Problem;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `agentctl status --json`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The node as a whole.
     pub node: Node,
@@ -36,7 +37,7 @@ pub struct Status {
 }
 
 /// The node as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Node {
     /// `[node] name`, or what stands for it.
     pub name: String,
@@ -59,7 +60,7 @@ pub struct Node {
 }
 
 /// Whether the node does its job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// Some service has not passed its health gate since the agent started, and nothing has failed.
@@ -73,7 +74,7 @@ pub enum NodeState {
 }
 
 /// One service of node.toml.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// `[services.NAME]`
     pub name: String,
@@ -96,7 +97,7 @@ pub struct Service {
 }
 
 /// What a service is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceState {
     /// For another service, a volume, a secret, the engine or the registry.
@@ -120,7 +121,7 @@ pub enum ServiceState {
 }
 
 /// What the gate of a service says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthState {
     /// Yes.
@@ -134,7 +135,7 @@ pub enum HealthState {
 }
 
 /// Where a service stands with updates.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UpdateStatus {
     /// The state.
     pub state: UpdateState,
@@ -147,7 +148,7 @@ pub struct UpdateStatus {
 }
 
 /// States of an update.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UpdateState {
     /// What runs is what the reference names.
@@ -167,7 +168,7 @@ pub enum UpdateState {
 }
 
 /// One volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
     /// `[volumes.NAME]`
     pub name: String,
@@ -186,7 +187,7 @@ pub struct Volume {
 }
 
 /// One secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Secret {
     /// `[secrets.NAME]`
     pub name: String,
@@ -197,7 +198,7 @@ pub struct Secret {
 }
 
 /// Why a service does not do what one might expect of it, for `agentctl explain`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// `[services.NAME]`
     pub service: String,
@@ -228,7 +229,7 @@ pub struct Explanation {
 }
 
 /// What a person asked a service to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Target {
     /// `sha256:…`
     pub digest: String,
@@ -239,7 +240,7 @@ pub struct Target {
 }
 
 /// One update, or the attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PastUpdate {
     /// To what.
     pub digest: String,
@@ -256,7 +257,7 @@ pub struct PastUpdate {
 }
 
 /// How an update went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PastUpdateState {
     /// Not decided yet.
@@ -270,7 +271,7 @@ pub enum PastUpdateState {
 }
 
 /// One reason of the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reason {
     /// One line: what is (not) done and why.
     pub text: String,
@@ -279,7 +280,7 @@ pub struct Reason {
 }
 
 /// A digest that failed its gate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Quarantined {
     /// The digest.
     pub digest: String,

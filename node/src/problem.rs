@@ -3,10 +3,11 @@
 
 use crate::fault::{Hint, one_line};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Something that is wrong with the node right now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// Stable, `snake_case`, for scripts and alarms, e.g. `secret_missing`.
     pub code: String,

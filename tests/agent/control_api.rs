@@ -21,7 +21,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Output as Ended, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -29,10 +29,20 @@ use tokio_util::sync::CancellationToken;
 
 #[path = "control_api/configuration.rs"]
 mod configuration;
+#[path = "control_api/crowd.rs"]
+mod crowd;
+#[path = "control_api/described.rs"]
+mod described;
 #[path = "control_api/models.rs"]
 mod models;
+#[path = "control_api/permissions.rs"]
+mod permissions;
+#[path = "control_api/schema.rs"]
+mod schema;
 #[path = "control_api/verbs.rs"]
 mod verbs;
+#[path = "control_api/watching.rs"]
+mod watching;
 
 const AGENTCTL: &str = env!("CARGO_BIN_EXE_agentctl");
 const NOBODY: u32 = 65534;
@@ -70,6 +80,35 @@ struct Bench {
     requests: Option<mpsc::Receiver<Request>>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
+    control: Control,
+    log: Log,
+}
+
+/// What the server says to the journal.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+
+    /// What the tracing of a thread goes to.
+    fn dispatch(&self) -> tracing::Dispatch {
+        let log = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::INFO);
+        tracing::Dispatch::new(subscriber.with_writer(move || log.clone()).finish())
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Bench {
@@ -81,8 +120,11 @@ impl Bench {
         let root = tempfile::tempdir().unwrap();
         // Another user has to reach the socket.
         std::fs::set_permissions(root.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let log = Log::default();
+        let dispatch = log.dispatch();
+        let logs = move || std::mem::forget(tracing::dispatcher::set_default(&dispatch));
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).on_thread_start(logs).enable_all().build().unwrap();
         let board = Board::new(node());
         let (sender, receiver) = mpsc::channel(8);
         let (models, model_commands) = mpsc::channel(8);
@@ -99,13 +141,27 @@ impl Bench {
         let shutdown = CancellationToken::new();
         let path = Paths::under(root.path()).control_socket();
         let listener = runtime.block_on(async { Listener::bind(&path) }).unwrap();
-        runtime.spawn(listener.serve(control, shutdown.clone()));
+        runtime.spawn(listener.serve(control.clone(), shutdown.clone()));
         let (commands, model_commands) = (Some(receiver), Some(model_commands));
-        Bench { root, board, commands, model_commands, requests: Some(requests), shutdown, runtime }
+        Bench {
+            root,
+            board,
+            commands,
+            model_commands,
+            requests: Some(requests),
+            shutdown,
+            runtime,
+            control,
+            log,
+        }
     }
 
     fn paths(&self) -> Paths {
         Paths::under(self.root.path())
+    }
+
+    fn control(&self) -> Control {
+        self.control.clone()
     }
 
     fn publish(&self, services: Vec<Service>) {
@@ -588,7 +644,7 @@ fn nobody_can_lock_root_out() {
     bench.publish(vec![service("api")]);
     let script = "import socket,sys,time\n\
                   s=[]\n\
-                  for _ in range(60):\n c=socket.socket(socket.AF_UNIX); c.connect(sys.argv[1]); s.append(c)\n\
+                  for _ in range(300):\n c=socket.socket(socket.AF_UNIX); c.connect(sys.argv[1]); s.append(c)\n\
                   print('there', flush=True); sys.stdin.read()";
     let mut command = std::process::Command::new("python3");
     command

@@ -11,6 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+#[path = "node_agent/crowd.rs"]
+mod crowd;
 #[path = "node_agent/metrics.rs"]
 mod metrics;
 #[path = "node_agent/reload.rs"]

@@ -3,6 +3,9 @@
 #![expect(clippy::expect_used, reason = "a target panics when a promise is broken")]
 #![expect(clippy::disallowed_methods, reason = "leaves the seeds for libFuzzer")]
 
+#[expect(unreachable_pub, reason = "the other crate that this is compiled in exports it")]
+#[path = "src/control_targets.rs"]
+mod control_targets;
 #[path = "generator.rs"]
 mod generator;
 #[expect(unreachable_pub, reason = "the other crate that this is compiled in exports it")]
@@ -13,8 +16,10 @@ mod log_targets;
 mod model_targets;
 
 fn run(name: &str, cases: u64) {
-    let target = model_targets::TARGETS.iter().chain(&log_targets::TARGETS).find(|(found, _)| *found == name);
-    let seeds = model_targets::seeds().into_iter().chain(log_targets::seeds()).collect();
+    let targets = model_targets::TARGETS.iter().chain(&log_targets::TARGETS).chain(&control_targets::TARGETS);
+    let target = targets.into_iter().find(|(found, _)| *found == name);
+    let seeds = model_targets::seeds().into_iter().chain(log_targets::seeds());
+    let seeds = seeds.chain(control_targets::seeds()).collect();
     generator::run(*target.expect("a target of that name"), seeds, cases);
 }
 
@@ -31,4 +36,9 @@ fn no_manifest_of_a_model_breaks_a_promise() {
 #[test]
 fn no_log_of_a_container_breaks_a_promise() {
     run("json_log", 20_000);
+}
+
+#[test]
+fn no_bytes_on_a_control_connection_break_a_promise() {
+    run("control_request", 15_000);
 }

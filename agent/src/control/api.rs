@@ -1,36 +1,20 @@
 //! What goes over the control socket: paths and JSON values. Pure.
 //!
-//! ```text
-//! GET  /v1/status                        Status
-//! GET  /v1/explain[?service=NAME]        [Explanation]
-//! GET  /v1/config                        the validated configuration; secrets as names
-//! GET  /v1/config/toml                   the same, as a node.toml
-//! POST /v1/config/diff                   Change: what the files, or the texts ([Source]) in the body, would change
-//! POST /v1/config/reload                 Accepted: the files were read, checked and taken; else a Refused
-//! GET  /v1/services/NAME/logs[?tail=N&since=TIME&follow=true]    text, as the container wrote it
-//! POST /v1/services/NAME/restart         Accepted
-//! POST /v1/services/NAME/update          Accepted: follows node.toml, and asks the registry now
-//! POST /v1/services/NAME/retry           Accepted: the same, also if what node.toml names failed before
-//! POST /v1/services/NAME/target?to=REF[&retry=true]   Accepted, with the digest
-//! POST /v1/services/NAME/rollback[?to=DIGEST]         Accepted, with the digest
-//! POST /v1/services/NAME/hold|release|stop|start      Accepted
-//! POST /v1/update                        Accepted: for every service
-//! GET  /v1/models                        Models
-//! POST /v1/models/pull[?model=NAME]      Accepted: what is missing is tried again now; for every model without a name
-//! POST /v1/models/update[?model=NAME][&retry=true]    Accepted: asks the registry now, and takes what is new
-//! POST /v1/models/rollback?model=NAME    Accepted, with the digest
-//! POST /v1/models/pin?model=NAME[&digest=DIGEST]      Accepted, with the digest
-//! POST /v1/models/unpin?model=NAME       Accepted
-//! ```
+//! [`super::routes`] has the table of all calls; here are what the client asks for, and the values that are its own.
 //!
 //! Every answer other than 2xx carries a [`Fault`].
 
 use jiff::Timestamp;
 use node::config::Mistake;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET`
 pub const STATUS: &str = "/v1/status";
+/// `GET`: the status now, and a line with it whenever it changes.
+pub const FOLLOW_STATUS: &str = "/v1/status?follow=true";
+/// `GET`: the description of the API, as OpenAPI has it.
+pub const DESCRIPTION: &str = "/v1/openapi.json";
 /// `GET`
 pub const EXPLAIN: &str = "/v1/explain";
 /// `GET`
@@ -119,7 +103,7 @@ fn escaped(name: &str) -> String {
 }
 
 /// A command was taken; its effect is seen in the status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// One line: what will happen.
     pub message: String,
@@ -129,7 +113,7 @@ pub struct Accepted {
 }
 
 /// The version that a service or a model is to have.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Goal {
     /// `sha256:…`
     pub digest: String,
@@ -138,7 +122,7 @@ pub struct Goal {
 }
 
 /// Why there is no answer, or why a command was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
     /// Stable, `snake_case`, e.g. `service_unknown`.
@@ -168,7 +152,7 @@ impl node::fault::Hint for Fault {
 }
 
 /// A [`Fault`] about a configuration, with every mistake that has a place.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{fault}")]
 pub struct Refused {
     /// As for everything else.

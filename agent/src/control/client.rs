@@ -16,6 +16,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::net::UnixStream;
+use tokio::time::Instant;
 
 /// For an answer from the board: it is made in less than a millisecond.
 const READ_DEADLINE: Duration = Duration::from_secs(1);
@@ -26,6 +27,8 @@ const LOGS_DEADLINE: Duration = Duration::from_secs(7);
 /// For the configuration to be read and judged: a little more than the server gives itself.
 const CONFIGURATION_DEADLINE: Duration =
     super::configuration::DEADLINE.saturating_add(Duration::from_secs(2));
+/// For the next line of a status that is followed.
+const SILENCE: Duration = super::follow::HEARTBEAT.saturating_mul(2);
 /// Far more than any status; what is longer does not come from node-agent.
 const LARGEST_ANSWER: usize = 16 << 20;
 
@@ -163,13 +166,24 @@ impl Client {
         self.json(Method::POST, path, COMMAND_DEADLINE + LOOKUP_DEADLINE).await
     }
 
+    /// `GET /v1/status?follow=true`
+    pub async fn follow_status(&self) -> Result<StatusStream, ClientError> {
+        let pieces = self.open(super::api::FOLLOW_STATUS, READ_DEADLINE).await?;
+        Ok(StatusStream { pieces, read: Vec::new(), heard_at: Instant::now() })
+    }
+
     /// `GET /v1/services/NAME/logs`, with the path of [`super::api::logs`].
     pub async fn logs(&self, path: &str) -> Result<LogStream, ClientError> {
+        self.open(path, LOGS_DEADLINE).await
+    }
+
+    /// An answer that comes piece by piece; the deadline is for its beginning.
+    async fn open(&self, path: &str, deadline: Duration) -> Result<LogStream, ClientError> {
         let exchange = async {
             let response = self.send(Method::GET, path, Bytes::new()).await?;
             if response.status().is_success() { Ok(response) } else { Err(self.fault(response).await) }
         };
-        let response = self.within(LOGS_DEADLINE, exchange).await?;
+        let response = self.within(deadline, exchange).await?;
         Ok(LogStream { body: response.into_body(), socket: self.socket.clone() })
     }
 
@@ -245,7 +259,7 @@ impl Client {
     }
 }
 
-/// Output of a service as it comes.
+/// An answer as it comes, piece by piece.
 #[derive(Debug)]
 pub struct LogStream {
     body: Incoming,
@@ -253,7 +267,7 @@ pub struct LogStream {
 }
 
 impl LogStream {
-    /// The next piece; `None` at the end. No deadline: a service may be silent for hours.
+    /// The next piece; `None` at the end. No deadline: a service may be silent for hours. Cancel safe.
     pub async fn next(&mut self) -> Result<Option<Bytes>, ClientError> {
         loop {
             match self.body.frame().await {
@@ -266,6 +280,44 @@ impl LogStream {
                     return Err(ClientError::Broken { path: self.socket.clone(), source: error.into() });
                 }
             }
+        }
+    }
+}
+
+/// The status as it changes.
+#[derive(Debug)]
+pub struct StatusStream {
+    pieces: LogStream,
+    /// What has come of the next line.
+    read: Vec<u8>,
+    heard_at: Instant,
+}
+
+impl StatusStream {
+    /// The next status; `None` at the end. An agent from which nothing comes for longer than two heartbeats does not
+    /// answer. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Status>, ClientError> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let status = serde_json::from_slice(&self.read[..end]);
+                self.read.drain(..=end);
+                return status.map(Some).map_err(|source| ClientError::Garbled { source });
+            }
+            let piece = tokio::time::timeout_at(self.heard_at + SILENCE, self.pieces.next()).await;
+            let Ok(piece) = piece else {
+                return Err(ClientError::TimedOut { path: self.pieces.socket.clone(), deadline: SILENCE });
+            };
+            match piece? {
+                Some(piece) => self.read.extend_from_slice(&piece),
+                None if self.read.is_empty() => return Ok(None),
+                // An agent of an older version, which knows of no following.
+                None => self.read.push(b'\n'),
+            }
+            if self.read.len() > LARGEST_ANSWER {
+                let source = io::Error::other("a line without an end").into();
+                return Err(ClientError::Broken { path: self.pieces.socket.clone(), source });
+            }
+            self.heard_at = Instant::now();
         }
     }
 }

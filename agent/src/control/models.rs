@@ -5,11 +5,12 @@
 //! Not its job: deciding whether a command makes sense (the loop of the models).
 
 use super::api::Fault;
-use super::server::{COMMAND_DEADLINE, Lasting, Shared, give, identity_unknown, malformed, unknown_path};
+use super::server::{COMMAND_DEADLINE, Lasting, Shared, give, identity_unknown, malformed};
 use crate::command::{LOOKUP_DEADLINE, ModelCommand, ModelWish};
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, post};
 use axum::{Extension, Json};
 use node::config::ReferenceError;
 use node::config::settings::{ModelReference, Models};
@@ -32,19 +33,22 @@ pub(super) struct ModelQuery {
 }
 
 /// `POST /v1/models/VERB`
-pub(super) async fn command(
+pub(super) fn command(verb: &'static str) -> MethodRouter<Shared> {
+    post(async move |shared: State<Shared>, connection: Lasting, query: ModelQuestion| {
+        take(verb, shared, connection, query).await
+    })
+}
+
+type ModelQuestion = Result<Query<ModelQuery>, QueryRejection>;
+
+async fn take(
+    verb: &'static str,
     State(shared): State<Shared>,
     Extension(connection): Lasting,
-    Path(verb): Path<String>,
-    query: Result<Query<ModelQuery>, QueryRejection>,
-    request: Request,
+    query: ModelQuestion,
 ) -> Result<Response, Fault> {
-    let takes = match verb.as_str() {
-        "pull" | "update" | "rollback" | "pin" | "unpin" => query.map_err(|rejection| malformed(&rejection)),
-        _ => return Err(unknown_path(request).await),
-    };
-    let Query(query) = takes?;
-    let wish = wish(&verb, &query)?;
+    let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
+    let wish = wish(verb, &query)?;
     match shared.control.settings.borrow().as_deref() {
         None => return Err(identity_unknown()),
         Some(settings) => known(settings.models.as_ref(), query.model.as_deref())?,

@@ -11,26 +11,30 @@ use crate::control::api::{self, Accepted, Fault, Goal};
 use crate::control::configuration;
 use crate::control::logs::{self, ContainerOutput};
 use crate::control::models;
+use crate::control::named::Named;
 use crate::control::peer::{self, Peer};
+use crate::control::places::Followers;
+use crate::control::routes::{self, Call, ENDPOINTS};
+use crate::control::{follow, openapi};
 use crate::reload;
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Query, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use jiff::Timestamp;
 use node::config::Settings;
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// For the loop to take a command; it does so between two steps, not at the end of a pass.
 pub(super) const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
-/// Followers of logs at a time; the rest of the connections stays free for status.
-const FOLLOWERS: usize = 16;
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -53,50 +57,58 @@ pub struct Control {
 #[derive(Clone)]
 pub(super) struct Shared {
     pub(super) control: Control,
-    followers: Arc<Semaphore>,
+    /// Of logs.
+    followers: Followers,
+    /// Of the status.
+    watchers: Followers,
 }
 
 /// The routes, without the identity of the peer: [`super::socket`] adds that to every connection.
 pub(super) fn router(control: Control) -> Router {
-    let shared = Shared { control, followers: Arc::new(Semaphore::new(FOLLOWERS)) };
-    Router::new()
-        .route(api::STATUS, get(status))
-        .route(api::EXPLAIN, get(explain))
-        .route(api::CONFIG, get(config))
-        .route(api::CONFIG_TOML, get(configuration::typed))
-        .route(api::CONFIG_DIFF, post(configuration::compare))
-        .route(api::CONFIG_RELOAD, post(configuration::reload))
-        .route("/v1/services/{name}/logs", get(service_logs))
-        .route("/v1/services/{name}/restart", post(restart))
-        .route("/v1/services/{name}/update", post(update_one))
-        .route("/v1/services/{name}/target", post(target))
-        .route("/v1/services/{name}/rollback", post(rollback))
-        .route("/v1/services/{name}/{verb}", post(plain_wish))
-        .route(api::UPDATE, post(update_all))
-        .route(api::MODELS, get(models::list))
-        .route("/v1/models/{verb}", post(models::command))
+    let shared = Shared { control, followers: Followers::new(), watchers: Followers::new() };
+    let calls = ENDPOINTS.iter().map(|endpoint| (endpoint.path, handler(endpoint.call)));
+    calls
+        .fold(Router::new(), |router, (path, handler)| router.route(path, handler))
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_path)
         .layer(middleware::from_fn(authorise))
         .with_state(shared)
 }
 
+/// Who answers a call. The table says at which path; its method is the one that the handler is for.
+fn handler(call: Call) -> MethodRouter<Shared> {
+    match call {
+        Call::Status => get(status),
+        Call::Explain => get(explain),
+        Call::Configuration => get(config),
+        Call::ConfigurationText => get(configuration::typed),
+        Call::ConfigurationDiff => post(configuration::compare),
+        Call::ConfigurationReload => post(configuration::reload),
+        Call::Models => get(models::list),
+        Call::Description => get(description),
+        Call::Logs => get(service_logs),
+        Call::Restart => post(restart),
+        Call::UpdateOne => post(update_one),
+        Call::UpdateAll => post(update_all),
+        Call::Target => post(target),
+        Call::Rollback => post(rollback),
+        Call::Retry => post(retry),
+        Call::Hold => plain_wish(Wish::Hold),
+        Call::Release => plain_wish(Wish::Release),
+        Call::Stop => plain_wish(Wish::Stop),
+        Call::Start => plain_wish(Wish::Start),
+        Call::Model(verb) => models::command(verb),
+    }
+}
+
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
-        let status = match self.code.as_str() {
-            "not_allowed" => StatusCode::FORBIDDEN,
-            "path_unknown" | "service_unknown" | "model_unknown" | "models_not_configured" => {
-                StatusCode::NOT_FOUND
-            }
-            "query_invalid" | "reference_invalid" | "digest_invalid" | "model_invalid" => {
-                StatusCode::BAD_REQUEST
-            }
-            "docker_unresponsive" | "agent_busy" | "agent_stopping" | "identity_unknown" => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            _ => StatusCode::CONFLICT,
-        };
-        (status, Json(self)).into_response()
+        // The table has no number that is not a status.
+        let status = StatusCode::from_u16(routes::status_of(&self.code)).unwrap_or(StatusCode::CONFLICT);
+        // It may repeat what was asked for, which shall not steer the terminal of whoever reads it.
+        let printable = |text: String| text.replace(char::is_control, "\u{fffd}");
+        let (message, hint) = (printable(self.message), self.hint.map(printable));
+        (status, Json(Fault { message, hint, ..self })).into_response()
     }
 }
 
@@ -127,8 +139,33 @@ async fn authorise(Extension(peer): Extension<Peer>, request: Request, next: Nex
     response
 }
 
-async fn status(State(shared): State<Shared>) -> Response {
-    Json(shared.control.board.status()).into_response()
+#[derive(Deserialize)]
+struct StatusQuery {
+    #[serde(default)]
+    follow: bool,
+}
+
+async fn status(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    Extension(connection): Lasting,
+    query: Result<Query<StatusQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
+    let board = &shared.control.board;
+    if !query.follow {
+        return Ok(Json(board.status()).into_response());
+    }
+    let permit = shared.watchers.admit(peer.uid, "follow the status")?;
+    connection.may_last();
+    Ok(follow::answer(board, permit))
+}
+
+/// Made when it is first asked for: whoever asks again and again costs no more than its bytes.
+async fn description() -> Response {
+    static DOCUMENT: OnceLock<Bytes> = OnceLock::new();
+    let document = DOCUMENT.get_or_init(|| openapi::document().to_string().into());
+    ([(CONTENT_TYPE, "application/json")], document.clone()).into_response()
 }
 
 #[derive(Deserialize)]
@@ -136,7 +173,11 @@ struct ExplainQuery {
     service: Option<String>,
 }
 
-async fn explain(State(shared): State<Shared>, query: Query<ExplainQuery>) -> Result<Response, Fault> {
+async fn explain(
+    State(shared): State<Shared>,
+    query: Result<Query<ExplainQuery>, QueryRejection>,
+) -> Result<Response, Fault> {
+    let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
     let board = &shared.control.board;
     let mut explanations = board.explanations();
     if let Some(service) = &query.service {
@@ -178,15 +219,13 @@ impl LogsQuery {
 
 async fn service_logs(
     State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
     Extension(connection): Extension<super::socket::Connection>,
-    Path(service): Path<String>,
+    Named(service): Named,
     query: Result<Query<LogsQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(query) = query.map_err(|rejection| malformed(&rejection))?;
-    let permit = Arc::clone(&shared.followers).try_acquire_owned().map_err(|_| {
-        Fault::new("agent_busy", format!("{FOLLOWERS} others read logs already"))
-            .hinting("end one of the `agentctl logs` that run on this node")
-    })?;
+    let permit = shared.followers.admit(peer.uid, "read logs")?;
     connection.may_last();
     let question = logs::Question {
         service,
@@ -198,12 +237,12 @@ async fn service_logs(
 
 pub(super) type Lasting = Extension<super::socket::Connection>;
 
-async fn restart(State(shared): State<Shared>, Path(service): Path<String>) -> Result<Response, Fault> {
+async fn restart(State(shared): State<Shared>, Named(service): Named) -> Result<Response, Fault> {
     shared.known(&service)?;
     shared.command(|reply| Command::Restart { service, reply }).await
 }
 
-async fn update_one(State(shared): State<Shared>, Path(service): Path<String>) -> Result<Response, Fault> {
+async fn update_one(State(shared): State<Shared>, Named(service): Named) -> Result<Response, Fault> {
     shared.known(&service)?;
     shared.command(|reply| Command::Update { service: Some(service), reply }).await
 }
@@ -222,7 +261,7 @@ struct TargetQuery {
 async fn target(
     State(shared): State<Shared>,
     Extension(connection): Lasting,
-    Path(service): Path<String>,
+    Named(service): Named,
     query: Result<Query<TargetQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(TargetQuery { to, retry }) = query.map_err(|rejection| malformed(&rejection))?;
@@ -237,30 +276,27 @@ struct RollbackQuery {
 async fn rollback(
     State(shared): State<Shared>,
     Extension(connection): Lasting,
-    Path(service): Path<String>,
+    Named(service): Named,
     query: Result<Query<RollbackQuery>, QueryRejection>,
 ) -> Result<Response, Fault> {
     let Query(RollbackQuery { to }) = query.map_err(|rejection| malformed(&rejection))?;
     shared.wish_with_lookup(&connection, service, Wish::Rollback { to }).await
 }
 
-/// What needs no more than the name of a service.
-async fn plain_wish(
+async fn retry(
     State(shared): State<Shared>,
     Extension(connection): Lasting,
-    Path((service, verb)): Path<(String, String)>,
-    request: Request,
+    Named(service): Named,
 ) -> Result<Response, Fault> {
-    let wish = match verb.as_str() {
-        "retry" => return shared.wish_with_lookup(&connection, service, Wish::Retry).await,
-        "hold" => Wish::Hold,
-        "release" => Wish::Release,
-        "stop" => Wish::Stop,
-        "start" => Wish::Start,
-        _ => return Err(unknown_path(request).await),
-    };
-    shared.known(&service)?;
-    shared.command(|reply| Command::Wish { service, wish, reply }).await
+    shared.wish_with_lookup(&connection, service, Wish::Retry).await
+}
+
+/// For what needs no more than the name of a service.
+fn plain_wish(wish: Wish) -> MethodRouter<Shared> {
+    post(async |State(shared): State<Shared>, Named(service): Named| -> Result<Response, Fault> {
+        shared.known(&service)?;
+        shared.command(|reply| Command::Wish { service, wish, reply }).await
+    })
 }
 
 pub(super) fn malformed(rejection: &QueryRejection) -> Fault {
@@ -268,7 +304,7 @@ pub(super) fn malformed(rejection: &QueryRejection) -> Fault {
         .hinting("agentctl and node-agent should be of the same version")
 }
 
-pub(super) async fn unknown_path(request: Request) -> Fault {
+async fn unknown_path(request: Request) -> Fault {
     let message = format!("{} {} is not part of this API", request.method(), request.uri().path());
     Fault::new("path_unknown", message).hinting("agentctl and node-agent should be of the same version")
 }

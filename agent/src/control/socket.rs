@@ -1,6 +1,11 @@
 //! The unix socket of the control API: made safely, and guarded against slow, silent and too many clients.
+//!
+//! In: whoever connects. Out: one exchange for each, within deadlines, as soon as [`super::places`] has a place; whoever
+//! comes while there is none and the line is full is told so. Not its job: answers ([`super::server`]).
 
+use crate::control::api::Fault;
 use crate::control::peer::Peer;
+use crate::control::places::{Claim, Places};
 use crate::control::server::{Control, router};
 use axum::Router;
 use hyper::server::conn::http1;
@@ -13,19 +18,24 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections of everybody at a time. More than that is a mistake or an attack; they are closed unanswered.
-const CONNECTIONS: usize = 48;
-/// And as many again for root alone, so that nobody can lock an operator out.
-const ROOT_CONNECTIONS: usize = 16;
 /// For the request's head to arrive, whole.
 const READ_HEAD: Duration = Duration::from_secs(2);
 /// For a whole exchange, unless it is a stream: the command deadline and some time to read the answer.
 const EXCHANGE: Duration = Duration::from_secs(20);
+/// For a reader to take anything of an answer that lasts: a person may page through logs, and read each page in peace;
+/// whoever takes nothing holds a place for no longer.
+const STALLED: Duration = Duration::from_secs(15 * 60);
+/// Connections that are being told that there is no room; beyond that they are closed.
+const REFUSALS: usize = 32;
+/// For what was asked to arrive before that is said: a client that is still writing would not read it.
+const REFUSAL: Duration = Duration::from_millis(100);
 /// A request is a path of ours and a few headers. hyper's smallest.
 const HEAD_BYTES: usize = 8192;
 
@@ -102,8 +112,8 @@ impl Listener {
     pub async fn serve(self, control: Control, shutdown: CancellationToken) {
         let router = router(control);
         let connections = TaskTracker::new();
-        let everybody = Arc::new(Semaphore::new(CONNECTIONS));
-        let root = Arc::new(Semaphore::new(ROOT_CONNECTIONS));
+        let mut places = Places::new();
+        let refusals = Arc::new(Semaphore::new(REFUSALS));
         loop {
             // Cancel safe: accept() takes a connection or nothing.
             let accepted = tokio::select! {
@@ -120,16 +130,15 @@ impl Listener {
                 }
             };
             let Some(peer) = peer_of(&stream) else { continue };
-            let place = Arc::clone(&everybody).try_acquire_owned().ok();
-            let place = place.or_else(|| match peer.uid {
-                0 => Arc::clone(&root).try_acquire_owned().ok(),
-                _ => None,
-            });
-            let Some(place) = place else {
-                tracing::debug!(uid = peer.uid, "closed a control connection: too many");
-                continue;
-            };
-            connections.spawn(serve_one(stream, peer, router.clone(), place, shutdown.clone()));
+            match places.claim(peer.uid) {
+                Some(claim) => {
+                    connections.spawn(serve_one(stream, peer, router.clone(), claim, shutdown.clone()));
+                }
+                None => match Arc::clone(&refusals).try_acquire_owned() {
+                    Ok(permit) => drop(connections.spawn(refuse(stream, peer, Some(permit)))),
+                    Err(_) => tracing::debug!(uid = peer.uid, "closed a control connection: too many"),
+                },
+            }
         }
         connections.close();
         connections.wait().await;
@@ -161,35 +170,72 @@ impl Connection {
     }
 }
 
+/// Says that there is no room. One try: this shall cost next to nothing.
+async fn refuse(stream: UnixStream, peer: Peer, _permit: Option<OwnedSemaphorePermit>) {
+    tracing::debug!(uid = peer.uid, "refused a control connection: too many");
+    let _ = tokio::time::timeout(REFUSAL, stream.readable()).await;
+    // What is left unread when the connection is closed would take the answer with it.
+    let _ = stream.try_read(&mut [0; HEAD_BYTES]);
+    let fault = Fault::new("agent_busy", "too many ask the agent at a time").hinting("try again in a moment");
+    let Ok(body) = serde_json::to_string(&fault) else { return };
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let _ = stream.try_write(answer.as_bytes());
+}
+
 async fn serve_one(
     stream: UnixStream,
     peer: Peer,
     router: Router,
-    place: OwnedSemaphorePermit,
+    claim: Claim,
     shutdown: CancellationToken,
 ) {
+    let place = tokio::select! {
+        place = claim.place() => place,
+        () = shutdown.cancelled() => return,
+    };
+    let Some(place) = place else { return refuse(stream, peer, None).await };
+    // Dropping the exchange closes the connection, which is all that a client that is gone or slow can expect.
+    tokio::select! {
+        () = exchange(stream, peer, router) => {}
+        () = shutdown.cancelled() => {}
+    }
+    drop(place);
+}
+
+/// One connection from its first byte to its last, as the socket has it: also for tests that make up the bytes.
+pub async fn answer_on<S>(stream: S, peer: Peer, control: Control)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    exchange(stream, peer, router(control)).await;
+}
+
+async fn exchange<S>(stream: S, peer: Peer, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
     let connection = Connection::default();
     let service = router.layer(axum::Extension(peer)).layer(axum::Extension(connection.clone()));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STALLED));
     let exchange = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(READ_HEAD)
         .max_buf_size(HEAD_BYTES)
         // One request a connection: nobody holds a place without asking something.
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(Box::pin(stream)), TowerToHyperService::new(service));
     let deadline = async {
         tokio::select! {
             () = connection.lasts.notified() => std::future::pending().await,
             () = tokio::time::sleep(EXCHANGE) => {}
         }
     };
-    // Dropping the exchange closes the connection, which is all that a client that is gone or slow can expect.
     tokio::select! {
         result = exchange => if let Err(error) = result {
             tracing::debug!(uid = peer.uid, "a control connection ended early: {error}");
         },
         () = deadline => tracing::debug!(uid = peer.uid, "closed a control connection: too slow"),
-        () = shutdown.cancelled() => {}
     }
-    drop(place);
 }

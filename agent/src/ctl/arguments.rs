@@ -25,7 +25,7 @@ pub enum Verb {
         /// As JSON, for programs
         #[arg(long)]
         json: bool,
-        /// Again and again, every second
+        /// Again whenever it changes, until Ctrl-C
         #[arg(long)]
         watch: bool,
     },

@@ -17,7 +17,9 @@ mod doctor;
 mod follow;
 mod logs;
 mod models;
+mod screen;
 mod show;
+mod watch;
 
 use crate::control::api;
 use crate::control::client::{Client, ClientError};
@@ -83,7 +85,7 @@ async fn dispatch(arguments: Arguments) -> Result<u8, Ending> {
     let session = Session { client: Client::new(paths.control_socket()), paths };
     match arguments.verb {
         Verb::Status { json, watch: false } => show::status(&session, json).await,
-        Verb::Status { json, watch: true } => show::watch(&session, json).await,
+        Verb::Status { json, watch: true } => watch::watch(&session, json).await,
         Verb::Explain { name, json } => show::explain(&session, name.as_deref(), json).await,
         Verb::Logs { service, tail, failed: true, .. } => logs::of_failed(&session, &service, tail).await,
         Verb::Logs { service, follow, tail, since, .. } => {

@@ -70,6 +70,11 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// The rows of the terminal that standard output is; absent where they are not known.
+pub fn rows() -> Option<usize> {
+    terminal_size::terminal_size().map(|(_, height)| usize::from(height.0))
+}
+
 /// The page that standard output has: colours and its width on a terminal, 80 columns elsewhere.
 pub fn page() -> Page {
     if !is_terminal() {

@@ -15,59 +15,39 @@ use node::exit;
 use node::fault::with_hint;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
-
-/// From one look to the next.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// Cursor to the top left, and everything below it empty: does not flicker as clearing first would.
-const HOME: &str = "\x1b[H\x1b[J";
 
 /// What could be learned of the node.
-struct Known {
+pub(super) struct Known {
     status: Status,
     stale: Option<Stale>,
 }
 
 pub(super) async fn status(session: &Session, json: bool) -> Result<u8, Ending> {
-    let answer = session.client.status().await;
-    let (known, code) = know(session, answer).await;
-    if let Some(known) = known {
-        let text = if json { format!("{:#}\n", as_json(&known)) } else { as_text(&known) };
-        output::data(text.as_bytes())?;
-    }
-    Ok(code)
-}
-
-pub(super) async fn watch(session: &Session, json: bool) -> Result<u8, Ending> {
-    let screen = output::is_terminal() && !json;
-    loop {
-        let answer = session.client.status().await;
-        if let (Some(known), _) = know(session, answer).await {
-            let text = if json { format!("{}\n", as_json(&known)) } else { as_text(&known) };
-            let text = if screen { format!("{HOME}{text}") } else { text };
+    match know(session, session.client.status().await).await {
+        Ok(known) => {
+            let text = if json { format!("{:#}\n", known.as_json()) } else { known.as_text() };
             output::data(text.as_bytes())?;
+            Ok(known.exit_code())
         }
-        tokio::time::sleep(WATCH_INTERVAL).await;
+        Err(reason) => {
+            output::note(&reason);
+            Ok(exit::UNREACHABLE)
+        }
     }
 }
 
-/// What the agent said, or the last that it wrote down; and the exit code for it.
-async fn know(session: &Session, answer: Result<Status, ClientError>) -> (Option<Known>, u8) {
+/// What the agent said, or the last that it wrote down; or why there is neither.
+pub(super) async fn know(session: &Session, answer: Result<Status, ClientError>) -> Result<Known, String> {
     let error = match answer {
-        Ok(status) => {
-            let code = if status.node.state == NodeState::Ready { exit::DONE } else { exit::FAILED };
-            return (Some(Known { status, stale: None }), code);
-        }
+        Ok(status) => return Ok(Known { status, stale: None }),
         Err(error) => error,
     };
     let reason = with_hint(&error);
     let absent = absent::look(&session.paths).await;
-    let Ok((status, written_at)) = read_last(&session.paths.last_status()) else {
-        output::note(&reason);
-        output::note(&render::status::absent(&absent, output::page()));
-        return (None, exit::UNREACHABLE);
-    };
-    (Some(Known { status, stale: Some(Stale { written_at, reason, absent }) }), exit::UNREACHABLE)
+    match read_last(&session.paths.last_status()) {
+        Ok((status, written_at)) => Ok(Known { status, stale: Some(Stale { written_at, reason, absent }) }),
+        Err(_) => Err(format!("{reason}\n{}", render::status::absent(&absent, output::page()))),
+    }
 }
 
 fn read_last(path: &Path) -> io::Result<(Status, Timestamp)> {
@@ -76,22 +56,33 @@ fn read_last(path: &Path) -> io::Result<(Status, Timestamp)> {
     Ok((status, Timestamp::try_from(written_at).map_err(io::Error::other)?))
 }
 
-fn as_text(known: &Known) -> String {
-    render::status::render(&known.status, known.stale.as_ref(), now(), output::page())
-}
-
-/// The contract's value; one that is not the present one says so in a field of its own.
-fn as_json(known: &Known) -> serde_json::Value {
-    let mut value = serde_json::to_value(&known.status).unwrap_or_default();
-    if let (Some(stale), Some(fields)) = (&known.stale, value.as_object_mut()) {
-        let age = now().duration_since(stale.written_at).as_secs();
-        let mark = serde_json::json!({
-            "written_at": stale.written_at, "age_seconds": age, "reason": stale.reason,
-            "unit": stale.absent.unit, "journal": stale.absent.journal,
-        });
-        fields.insert("stale".to_owned(), mark);
+impl Known {
+    fn exit_code(&self) -> u8 {
+        match &self.stale {
+            Some(_) => exit::UNREACHABLE,
+            None if self.status.node.state == NodeState::Ready => exit::DONE,
+            None => exit::FAILED,
+        }
     }
-    value
+
+    /// For a person, as of now.
+    pub(super) fn as_text(&self) -> String {
+        render::status::render(&self.status, self.stale.as_ref(), now(), output::page())
+    }
+
+    /// The contract's value; one that is not the present one says so in a field of its own.
+    pub(super) fn as_json(&self) -> serde_json::Value {
+        let mut value = serde_json::to_value(&self.status).unwrap_or_default();
+        if let (Some(stale), Some(fields)) = (&self.stale, value.as_object_mut()) {
+            let age = now().duration_since(stale.written_at).as_secs();
+            let mark = serde_json::json!({
+                "written_at": stale.written_at, "age_seconds": age, "reason": stale.reason,
+                "unit": stale.absent.unit, "journal": stale.absent.journal,
+            });
+            fields.insert("stale".to_owned(), mark);
+        }
+        value
+    }
 }
 
 /// The services, then the models; or the one that has that name. A service goes before a model of the same name.

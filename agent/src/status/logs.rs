@@ -1,9 +1,10 @@
 //! What the status says of the shipping of logs. Values only.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Shipping of logs, since the agent started.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Logs {
     /// Accepted by CloudWatch Logs.
     pub events_shipped: u64,
@@ -27,7 +28,7 @@ pub struct Logs {
 }
 
 /// Events that were given up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Dropped {
     /// More would have been kept than `[logs] queue` allows.
     pub over_the_queue: u64,
@@ -63,7 +64,7 @@ impl Dropped {
 }
 
 /// What is used up today (UTC) of `[services.NAME.logs] daily`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Budget {
     /// `[services.NAME]`
     pub service: String,
@@ -76,7 +77,7 @@ pub struct Budget {
 }
 
 /// A stream whose lines wait.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Behind {
     /// Name of the stream.
     pub stream: String,

@@ -2,10 +2,11 @@
 
 use super::{PastUpdate, Quarantined, Reason, UpdateStatus};
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// One model of node.toml.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Model {
     /// Name and tag, as the server lists it.
     pub name: String,
@@ -64,7 +65,7 @@ fn no_update() -> UpdateStatus {
 }
 
 /// Where a model is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelState {
     /// The server does not have it, or could not be asked yet.
@@ -80,7 +81,7 @@ pub enum ModelState {
 }
 
 /// The server of the models.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelServer {
     /// `[services.NAME]`; absent for one at a URL.
     pub service: Option<String>,
@@ -105,7 +106,7 @@ pub struct ModelServer {
 }
 
 /// Whether a server answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelServerState {
     /// It does.
@@ -117,7 +118,7 @@ pub enum ModelServerState {
 }
 
 /// Reading the files of a model before its first load.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Prewarm {
     /// Which model.
     pub model: String,
@@ -132,7 +133,7 @@ pub struct Prewarm {
 }
 
 /// `GET /v1/models`, and `agentctl models --json`
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Models {
     /// Absent where node.toml has no `[models]`.
     pub server: Option<ModelServer>,
@@ -143,7 +144,7 @@ pub struct Models {
 }
 
 /// Why a model is not where one might expect it, for `agentctl explain` and `agentctl models`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelExplanation {
     /// As in [`Model`].
     pub model: String,

@@ -4,7 +4,7 @@ use crate::fault::Hint;
 use std::fmt::{self, Display, Formatter};
 
 /// One mistake in node.toml.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Mistake {
     /// [`super::Source::name`]
     pub file: String,

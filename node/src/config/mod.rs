@@ -36,7 +36,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use text::image::ReferenceError;
 
 /// One file of configuration.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Source {
     /// What messages call it: its path, or `<standard input>`.
     pub name: String,

@@ -17,6 +17,7 @@ pub use logs::{
 pub use models::{
     DEFAULT_MODEL_HOST, DEFAULT_NAMESPACE, KEPT, Model, ModelReference, ModelServer, Models, Prewarm, Smoke,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 pub use service::{EnvironmentValue, Gpus, Health, Mount, Network, Port, Probe, Protocol, Service};
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ pub use update::{Strategy, Update, Window};
 pub use volume::{Filesystem, Owner, Volume, VolumeIdentity};
 
 /// The whole configuration of one node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Settings {
     /// `[node] name`, else the `Name` tag, else the instance id.
     pub node_name: String,
@@ -53,14 +54,14 @@ pub struct Settings {
 }
 
 /// `[docker]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Docker {
     /// Bootstrap installs the engine where it is missing.
     pub install: bool,
 }
 
 /// `[agent]`: a release tarball of the agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct AgentArtifact {
     /// `https://` or `http://`; what was fetched is trusted for its checksum, not for its origin.
     pub url: String,
@@ -69,7 +70,7 @@ pub struct AgentArtifact {
 }
 
 /// `[secrets.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Secret {
     /// Name or ARN.
     pub id: String,
@@ -80,7 +81,7 @@ pub struct Secret {
 }
 
 /// `[metrics]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Metrics {
     /// Where Prometheus text is served.
     pub listen: SocketAddr,
@@ -93,7 +94,7 @@ pub struct Metrics {
 }
 
 /// `[registries."HOST"] auth`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RegistryAuth {
     /// An ECR token of the node's own account and region.

@@ -31,6 +31,29 @@ impl Bench {
     }
 }
 
+/// A loop that takes everything, with all there can be in a change.
+pub(super) fn take_requests(bench: &mut Bench) {
+    let key = |old: Option<&str>, new: Option<&str>| Key {
+        key: "services.api.memory".to_owned(),
+        old: old.map(Into::into),
+        new: new.map(Into::into),
+    };
+    let fates = [Fate::Started, Fate::Removed, Fate::Recreated];
+    let service = |fate| Service { name: "api".to_owned(), fate, what: "what".to_owned() };
+    let change = Change {
+        keys: vec![key(None, Some("1g")), key(Some("1g"), None), key(Some("1g"), Some("2g"))],
+        services: fates.into_iter().map(service).collect(),
+        sections: Vec::new(),
+        bootstrap: vec!["volumes".to_owned()],
+    };
+    bench.answer_requests(taken(), Ok(change));
+}
+
+/// One that finds two mistakes.
+pub(super) fn refuse_requests(bench: &mut Bench) {
+    bench.answer_requests(Err(mistakes("node.toml")), Err(mistakes("node.toml")));
+}
+
 fn taken() -> Result<Taken, Refusal> {
     Ok(Taken { message: "service api gets a new container".to_owned() })
 }

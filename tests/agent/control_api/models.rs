@@ -62,7 +62,7 @@ const NAMES: [&str; 3] =
     ["llama3.2:3b", "hf.co/team/odd-Name.v1_GGUF:Q4_K_M", "http://models.internal:5000/n/m"];
 
 /// A node that looks after [`NAMES`].
-fn with_models() -> node::config::Settings {
+pub(super) fn with_models() -> node::config::Settings {
     let wanted = |name: &str| {
         let reference = name.parse().unwrap();
         let model =
@@ -85,7 +85,10 @@ fn with_models() -> node::config::Settings {
 
 impl Bench {
     /// Answers every command for models with what `answer` makes of its description.
-    fn take_model_commands(&mut self, answer: impl Fn(&str) -> Result<Taken, Refused> + Send + 'static) {
+    pub(super) fn take_model_commands(
+        &mut self,
+        answer: impl Fn(&str) -> Result<Taken, Refused> + Send + 'static,
+    ) {
         let mut commands = self.model_commands.take().unwrap();
         self.runtime.spawn(async move {
             while let Some(ModelCommand { model, wish, reply }) = commands.recv().await {
@@ -96,7 +99,7 @@ impl Bench {
     }
 
     /// The status and the body that the request line is answered with.
-    fn ask(&self, request: &str) -> (u16, String) {
+    pub(super) fn ask(&self, request: &str) -> (u16, String) {
         let mut stream = self.connect();
         stream.write_all(format!("{request} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).unwrap();
         let mut answer = String::new();

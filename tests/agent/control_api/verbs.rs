@@ -87,7 +87,7 @@ fn every_verb_is_for_root_and_the_group_only() {
 }
 
 /// Gives this thread, and those that it starts, an /etc/group of its own: the content of the returned file.
-fn own_group_file() -> tempfile::NamedTempFile {
+pub(super) fn own_group_file() -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS).unwrap();

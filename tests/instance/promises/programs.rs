@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 const LARGEST_BOOTSTRAP: u64 = 6_000_000;
 /// Amazon Linux 2023's.
@@ -85,6 +86,63 @@ fn the_agent_runs_on_the_glibc_of_amazon_linux_2023() {
         println!("{program} needs {needed:?}");
         assert!(needed.is_subset(&allowed), "{program} needs {needed:?}");
     }
+}
+
+/// Whether there is one to look at.
+fn agentctl_is_built() -> bool {
+    let is_there = dist().join("agentctl").is_file();
+    if !is_there {
+        skipped("there is no agentctl in target/dist (make dist)");
+    }
+    is_there
+}
+
+#[test]
+fn agentctl_has_nothing_of_aws_and_nothing_of_the_engine_in_it() {
+    if !agentctl_is_built() {
+        return;
+    }
+    let has = |program: &str, name: &str| {
+        let bytes = fs::read(dist().join(program)).unwrap();
+        bytes.windows(name.len()).any(|window| window == name.as_bytes())
+    };
+    // The same look must find them where they are.
+    for name in ["aws_sdk", "aws_smithy", "bollard"] {
+        assert!(has("node-agent", name), "node-agent has no {name}");
+    }
+    for name in ["aws_sdk", "aws-sdk-", "aws_smithy", "aws-smithy-", "aws_config", "amazonaws"] {
+        assert!(!has("agentctl", name), "agentctl has {name}");
+    }
+    for name in ["bollard", "libsystemd"] {
+        assert!(!has("agentctl", name), "agentctl has {name}");
+    }
+}
+
+/// The median of 50.
+fn start_of_agentctl() -> Duration {
+    let mut took: Vec<Duration> = (0..50)
+        .map(|_| {
+            let begun = Instant::now();
+            let ended = Command::new(dist().join("agentctl")).arg("--version").output().unwrap();
+            let took = begun.elapsed();
+            assert!(ended.status.success(), "{ended:?}");
+            took
+        })
+        .collect();
+    took.sort();
+    println!("agentctl --version: fastest {:?}, median {:?}, slowest {:?}", took[0], took[25], took[49]);
+    took[25]
+}
+
+#[test]
+fn agentctl_starts_in_under_five_milliseconds() {
+    const BAR: Duration = Duration::from_millis(5);
+    if !agentctl_is_built() {
+        return;
+    }
+    // Whole instances run beside this: what they take of the machine makes a start slower, and never quicker.
+    let medians: Vec<Duration> = (0..5).map(|_| start_of_agentctl()).collect();
+    assert!(medians.iter().any(|median| *median < BAR), "{medians:?}");
 }
 
 #[test]

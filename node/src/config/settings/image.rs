@@ -1,10 +1,11 @@
 //! Images, validated: references to them, and `[images]`, what becomes of those that nobody needs.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
 
 /// A reference to an image, taken apart. `docker.io/library/…` is filled in for short names.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 pub struct ImageReference {
     /// Host and optional port, e.g. `123456789012.dkr.ecr.eu-north-1.amazonaws.com` or `localhost:5000`.
     pub registry: String,
@@ -15,7 +16,7 @@ pub struct ImageReference {
 }
 
 /// What an image reference follows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageVersion {
     /// A tag, `latest` where none is written.
@@ -47,7 +48,7 @@ impl std::fmt::Display for ImageReference {
 
 /// `[images]`: what becomes of images that no service needs. Those that are needed (the current, the previous and what a
 /// person asked for) are never removed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Images {
     /// Which ones are removed.
     pub reclaim: Reclaim,
@@ -69,7 +70,7 @@ impl Default for Images {
 }
 
 /// Which images that no service needs are removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reclaim {
     /// None.

@@ -1,6 +1,7 @@
 //! `[logs]` and `[services.NAME.logs]`, validated. Patterns stay texts: whoever uses them compiles them, and can, for they
 //! were compiled once when they were checked.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -12,7 +13,7 @@ pub const EVENT_OVERHEAD_BYTES: usize = 26;
 const STREAM_CHARACTERS: usize = 512;
 
 /// `[logs]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Logs {
     /// Log group.
     pub group: String,
@@ -52,7 +53,7 @@ impl Logs {
 }
 
 /// Whose journal is shipped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Units {
     /// `["*"]`
@@ -62,7 +63,7 @@ pub enum Units {
 }
 
 /// A file to ship, or several by one pattern.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LogFile {
     /// Absolute; `*` and `?` stand for characters other than `/`, in any component.
     pub path: String,
@@ -73,7 +74,7 @@ pub struct LogFile {
 }
 
 /// The name of a stream with its placeholders.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct StreamName(pub(in crate::config) String);
 
@@ -124,7 +125,7 @@ fn fitted(name: String) -> String {
 }
 
 /// What is shipped of what one source writes. The rules are asked in the order of these fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Shaping {
     /// Which lines belong together; absent: every line is an event.
     pub multiline: Option<Multiline>,
@@ -145,7 +146,7 @@ pub struct Shaping {
 }
 
 /// Which lines belong together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Multiline {
     /// Tracebacks of Python.
@@ -157,7 +158,7 @@ pub enum Multiline {
 }
 
 /// Lines of which only some are kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Sample {
     /// Which.
     pub pattern: String,
@@ -166,7 +167,7 @@ pub struct Sample {
 }
 
 /// What can be added to an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
     /// Name of the service.

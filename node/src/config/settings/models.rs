@@ -1,12 +1,13 @@
 //! `[models]`, validated: which models the node serves, from which server, and by which rules they come and go.
 
 use super::Reclaim;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `[models]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Models {
     /// Who serves them.
     pub server: ModelServer,
@@ -31,7 +32,7 @@ pub struct Models {
 }
 
 /// `[models] server`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelServer {
     /// `[services.NAME]`, and the port on which it listens inside its container.
@@ -46,7 +47,7 @@ pub enum ModelServer {
 }
 
 /// `[models] prewarm`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Prewarm {
     /// They are not.
@@ -58,9 +59,10 @@ pub enum Prewarm {
 }
 
 /// `[models.pull."NAME"]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Model {
     /// The name, taken apart.
+    #[schemars(with = "String")]
     pub reference: ModelReference,
     /// Pin, `sha256:…` of the manifest.
     pub digest: Option<String>,
@@ -73,7 +75,7 @@ pub struct Model {
 }
 
 /// `[models.pull."NAME"] smoke`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Smoke {
     /// What the model is asked.
     pub prompt: String,

@@ -1,12 +1,13 @@
 //! `[services.NAME]`, validated, without how it is updated.
 
 use super::{ImageReference, Shaping, Update};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// `[services.NAME]`
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Service {
     /// What it runs.
     pub image: ImageReference,
@@ -51,7 +52,7 @@ pub struct Service {
 }
 
 /// A value in `environment`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum EnvironmentValue {
     /// As written.
@@ -66,7 +67,7 @@ pub enum EnvironmentValue {
 }
 
 /// A protocol of a published port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// TCP
@@ -76,7 +77,7 @@ pub enum Protocol {
 }
 
 /// `ports = ["80:8000"]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Port {
     /// On the host, all addresses.
     pub host: u16,
@@ -87,7 +88,7 @@ pub struct Port {
 }
 
 /// `mounts = ["/host:/container[:ro]"]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Mount {
     /// Absolute, on the host.
     pub host: String,
@@ -98,7 +99,7 @@ pub struct Mount {
 }
 
 /// `network`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Network {
     /// The node's bridge, on which services reach each other by name.
@@ -108,7 +109,7 @@ pub enum Network {
 }
 
 /// `gpus`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Gpus {
     /// All that the node has.
@@ -118,7 +119,7 @@ pub enum Gpus {
 }
 
 /// What is asked to know whether a service works.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
     /// GET; 200 to 399 passes.
@@ -140,7 +141,7 @@ pub enum Probe {
 }
 
 /// `[services.NAME.health]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Health {
     /// What is asked.
     pub probe: Probe,

@@ -1,10 +1,11 @@
 //! `[services.NAME.update]`, validated.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
 
 /// `[services.NAME.update]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Update {
     /// How often the registry is asked; absent means never.
     pub every: Option<Duration>,
@@ -27,7 +28,7 @@ pub struct Update {
 }
 
 /// How a new container takes over from the old one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Strategy {
     /// It runs beside the old one until it is healthy; then new connections go to it.
@@ -37,7 +38,7 @@ pub enum Strategy {
 }
 
 /// A window of every week, in UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Window {
     /// On which days it opens, Monday first.
     pub days: [bool; 7],

@@ -1,10 +1,11 @@
 //! `[volumes.NAME]`, validated.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::time::Duration;
 
 /// `[volumes.NAME]`
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Volume {
     /// `device` or `volume_id`
     pub identity: VolumeIdentity,
@@ -25,7 +26,7 @@ pub struct Volume {
 }
 
 /// How a volume is found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VolumeIdentity {
     /// The name it was attached under, normalised to `sdf` (never `/dev/…`, never `xvdf`).
@@ -35,7 +36,7 @@ pub enum VolumeIdentity {
 }
 
 /// A file system that bootstrap can make, mount and grow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Filesystem {
     /// XFS
@@ -55,7 +56,7 @@ impl Filesystem {
 }
 
 /// Who a folder belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Owner {
     /// Number of the user.
     pub uid: u32,
