@@ -14,18 +14,18 @@ pub struct Unknown {
     /// One line.
     pub message: String,
     /// What to do, where something is known.
-    pub hint: Option<String>,
+    pub remedy: Option<String>,
 }
 
 impl Unknown {
-    /// Without a hint.
+    /// Without a word on what to do: whoever judges it has one.
     pub fn because(message: impl Into<String>) -> Unknown {
-        Unknown { message: message.into(), hint: None }
+        Unknown { message: message.into(), remedy: None }
     }
 
     /// In an error's words.
     pub fn of(error: &dyn Hint) -> Unknown {
-        Unknown { message: one_line(error), hint: error.hint() }
+        Unknown { message: one_line(error), remedy: error.hint() }
     }
 }
 

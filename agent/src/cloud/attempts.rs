@@ -22,7 +22,7 @@ const NO_STREAM: &str = "node-agent-doctor-writes-nothing";
 /// Logs in, looks the image up, and asks for a manifest and a layer that are not there.
 pub async fn pull(ecr: &Ecr, registry: &EcrRegistry, image: &ImageReference) -> Outcome {
     let refused =
-        |error: &RegistryError| Unknown { message: error.message.clone(), hint: error.hint.clone() };
+        |error: &RegistryError| Unknown { message: error.message.clone(), remedy: error.hint.clone() };
     if let Err(error) = ecr.token(registry).await {
         return Outcome::Refused(refused(&error));
     }
@@ -64,21 +64,21 @@ fn of_put(failure: &AwsFailure, group: &str) -> Outcome {
             }
             Outcome::Amiss(Unknown {
                 message: format!("there is no log group {group} yet; the agent makes it with the first line"),
-                hint: Some(format!(
+                remedy: Some(format!(
                     "if the role has no logs:CreateLogGroup: aws logs create-log-group --log-group-name {group}"
                 )),
             })
         }
         AwsFailure::Denied { .. } => Outcome::Refused(Unknown {
             message: format!("logs may not be shipped to {group}: {failure}"),
-            hint: Some(failure.hint().unwrap_or_else(|| {
+            remedy: Some(failure.hint().unwrap_or_else(|| {
                 "allow the instance's role logs:PutLogEvents, logs:CreateLogStream and logs:CreateLogGroup on it"
                     .to_owned()
             })),
         }),
         _ => Outcome::Refused(Unknown {
             message: format!("logs cannot be shipped to {group}: {failure}"),
-            hint: failure.hint(),
+            remedy: failure.hint(),
         }),
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         let denied =
             AwsFailure::Denied { code: "AccessDeniedException".to_owned(), message: "no".to_owned() };
         let Outcome::Refused(why) = of_put(&denied, "/g") else { panic!("refused") };
-        assert!(why.hint.is_some_and(|hint| hint.contains("logs:PutLogEvents")));
+        assert!(why.remedy.is_some_and(|hint| hint.contains("logs:PutLogEvents")));
         let gone = AwsFailure::Unreachable { reason: "x".to_owned() };
         assert!(matches!(of_put(&gone, "/g"), Outcome::Refused(_)));
     }

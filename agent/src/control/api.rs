@@ -163,6 +163,12 @@ pub struct Refused {
     pub mistakes: Vec<Mistake>,
 }
 
+impl node::fault::Hint for Refused {
+    fn hint(&self) -> Option<String> {
+        self.fault.hint.clone()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

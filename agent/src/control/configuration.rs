@@ -44,7 +44,8 @@ pub(super) async fn compare(
             Ok(sources) => Some(sources),
             Err(error) => {
                 let message = format!("the body is no list of texts: {error}");
-                return Fault::new("query_invalid", message).into_response();
+                let hint = "agentctl and node-agent should be of the same version";
+                return Fault::new("query_invalid", message).hinting(hint).into_response();
             }
         },
     };
@@ -67,8 +68,11 @@ async fn ask<T>(
     shared: &Shared,
     make: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> Request,
 ) -> Result<T, Response> {
-    let stopping =
-        || Fault::new("agent_stopping", "the agent reads no configuration while it stops").into_response();
+    let stopping = || {
+        Fault::new("agent_stopping", "the agent reads no configuration while it stops")
+            .hinting("look at `systemctl status node-agent`")
+            .into_response()
+    };
     let (reply, answer) = oneshot::channel();
     let exchange = async {
         shared.control.configuration.send(make(reply)).await.map_err(|_| stopping())?;

@@ -15,7 +15,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Named, Fault> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(name)) => Ok(Named(name)),
-            Err(rejection) => Err(Fault::new("path_unknown", rejection.body_text())),
+            Err(rejection) => Err(Fault::new("path_unknown", rejection.body_text())
+                .hinting("give the name as `agentctl status` shows it")),
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::control::client::ClientError;
 use crate::reload;
 use node::config::{Draft, LoadError, Mistake, Mistakes, Source};
 use node::exit;
-use node::fault::{one_line, with_hint};
+use node::fault::with_hint;
 use node::paths::Paths;
 use std::collections::BTreeSet;
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ pub fn check(path: Option<&Path>, json: bool, paths: &Paths) -> Result<u8, Endin
     let sources = match texts(path, paths) {
         Ok(sources) => sources,
         Err(error) => {
-            output::note(&one_line(&error));
+            output::noted_sentence(&with_hint(&error));
             return Ok(exit::FAILED);
         }
     };
@@ -89,7 +89,7 @@ pub(super) async fn diff(session: &Session, path: Option<&Path>, json: bool) -> 
     let sources = match path.map(|path| texts(Some(path), &session.paths)).transpose() {
         Ok(sources) => sources,
         Err(error) => {
-            output::note(&one_line(&error));
+            output::noted_sentence(&with_hint(&error));
             return Ok(exit::FAILED);
         }
     };

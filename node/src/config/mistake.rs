@@ -132,9 +132,7 @@ impl Hint for LoadError {
     fn hint(&self) -> Option<String> {
         match self {
             LoadError::Read { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound => {
-                    Some("write it, or name another file with --config".to_owned())
-                }
+                std::io::ErrorKind::NotFound => Some("write it, or name another file".to_owned()),
                 std::io::ErrorKind::InvalidData => Some("save it as UTF-8".to_owned()),
                 std::io::ErrorKind::PermissionDenied => Some("run as root".to_owned()),
                 _ => Some("look for errors of the disk in `dmesg | tail`".to_owned()),

@@ -18,7 +18,7 @@ pub fn agent(facts: &AgentFacts, now: Timestamp) -> Vec<Finding> {
         Ok(status) => status,
         Err(why) => {
             let remedy =
-                why.hint.clone().unwrap_or_else(|| "look at `systemctl status node-agent`".to_owned());
+                why.remedy.clone().unwrap_or_else(|| "look at `systemctl status node-agent`".to_owned());
             return vec![Finding::fail(Area::Agent, CHECK, why.message.clone(), remedy)];
         }
     };

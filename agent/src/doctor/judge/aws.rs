@@ -49,8 +49,8 @@ fn attempt(attempt: &Attempt) -> Finding {
     let remedy = |hint: &Option<String>| hint.clone().unwrap_or_else(|| ROUTE.to_owned());
     match &attempt.outcome {
         Outcome::Allowed(seen) => Finding::pass(Area::Aws, check, seen.clone()),
-        Outcome::Amiss(why) => Finding::warn(Area::Aws, check, why.message.clone(), remedy(&why.hint)),
-        Outcome::Refused(why) => Finding::fail(Area::Aws, check, why.message.clone(), remedy(&why.hint)),
+        Outcome::Amiss(why) => Finding::warn(Area::Aws, check, why.message.clone(), remedy(&why.remedy)),
+        Outcome::Refused(why) => Finding::fail(Area::Aws, check, why.message.clone(), remedy(&why.remedy)),
         Outcome::NotTried(why) => Finding::skip(Area::Aws, check, why.clone()),
     }
 }

@@ -15,7 +15,7 @@ pub fn engine(facts: &Result<EngineFacts, Unknown>, wanted: Wanted) -> Vec<Findi
             return vec![Finding::skip(Area::Docker, ANSWERS, "run as root to ask the engine")];
         }
         Err(why) => {
-            let remedy = why.hint.clone().unwrap_or_else(|| "look at `systemctl status docker`".to_owned());
+            let remedy = why.remedy.clone().unwrap_or_else(|| "look at `systemctl status docker`".to_owned());
             return vec![Finding::fail(Area::Docker, ANSWERS, why.message.clone(), remedy)];
         }
     };

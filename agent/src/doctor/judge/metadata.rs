@@ -15,7 +15,7 @@ pub fn metadata(facts: &Metadata, now: Timestamp) -> Vec<Finding> {
     let took = match &facts.answer {
         Ok(took) => took.as_millis(),
         Err(why) => {
-            let remedy = why.hint.clone().unwrap_or_else(|| {
+            let remedy = why.remedy.clone().unwrap_or_else(|| {
                 "check that http_endpoint is enabled in the instance's metadata options".to_owned()
             });
             return vec![Finding::fail(Area::Metadata, ANSWERS, why.message.clone(), remedy)];
@@ -96,7 +96,7 @@ fn role(facts: &Metadata, now: Timestamp) -> Finding {
         Ok((role, None)) => Finding::pass(Area::Metadata, CHECK, role.clone()),
         Err(why) => {
             let remedy =
-                why.hint.clone().unwrap_or_else(|| "attach an instance profile with a role".to_owned());
+                why.remedy.clone().unwrap_or_else(|| "attach an instance profile with a role".to_owned());
             Finding::fail(Area::Metadata, CHECK, why.message.clone(), remedy)
         }
     }

@@ -61,7 +61,7 @@ fn firewall(facts: &Network, wanted: &[(Protocol, u16)]) -> Finding {
         }
         // Without blue-green services the firewall only keeps containers from the metadata service.
         Err(why) => {
-            let remedy = why.hint.clone().unwrap_or_else(|| "install nftables 1.0 or newer".to_owned());
+            let remedy = why.remedy.clone().unwrap_or_else(|| "install nftables 1.0 or newer".to_owned());
             return Finding::fail(Area::Network, CHECK, why.message.clone(), remedy);
         }
     };

@@ -68,5 +68,5 @@ fn a_file_that_is_not_there_is_named_with_a_hint() {
     let error = Draft::read(&Paths::under(root.path())).unwrap_err();
     assert!(matches!(error, LoadError::Read { .. }));
     assert!(error.to_string().ends_with("etc/node-agent/node.toml"), "{error}");
-    assert_eq!(error.hint().as_deref(), Some("write it, or name another file with --config"));
+    assert_eq!(error.hint().as_deref(), Some("write it, or name another file"));
 }
