@@ -405,7 +405,8 @@ fn status_json_has_the_names_of_the_contract_and_no_others() {
         ("/volumes/0", "device filesystem mount name size_bytes used_bytes volume_id"),
         (
             "/logs",
-            "backlog_bytes behind budgets bytes_shipped dropped events_dropped events_shipped oldest_unshipped_seconds",
+            "backlog_bytes behind budgets bytes_shipped dropped events_dropped events_shipped group \
+             oldest_unshipped_seconds",
         ),
         ("/logs/dropped", "expired over_a_limit over_the_queue refused too_new too_old"),
         ("/secrets/0", "fetched_at name version_id"),

@@ -124,7 +124,8 @@ pub(super) struct Tally {
 
 impl Tally {
     pub(super) fn new(group: &str) -> Tally {
-        Tally { group: group.to_owned(), counted: Mutex::default() }
+        let shipped = Logs { group: Some(group.to_owned()), ..Logs::default() };
+        Tally { group: group.to_owned(), counted: Mutex::new(Counted { shipped, ..Counted::default() }) }
     }
 
     /// The name of a source's stream, for those who read of it.

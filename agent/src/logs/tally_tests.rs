@@ -104,5 +104,5 @@ fn backlog_and_its_age_are_over_all_streams_and_end_with_them() {
     assert_eq!((logs.backlog_bytes, logs.oldest_unshipped_seconds, logs.behind.len()), (15, 3, 0));
     tally.waiting("one", Waiting::default());
     tally.forget("two");
-    assert_eq!(tally.report(at(10)).0, Logs::default());
+    assert_eq!(tally.report(at(10)).0, Logs { group: Some("g".to_owned()), ..Logs::default() });
 }

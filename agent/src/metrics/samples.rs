@@ -163,6 +163,7 @@ pub(super) fn collection(seconds: u32) -> Collection {
             model_server: None,
             volumes: vec![volume("models", "vol-0a"), volume("spare", "vol-0b")],
             logs: Logs {
+                group: Some("/aws/ec2/api".to_owned()),
                 events_shipped: count * 10,
                 events_dropped: count,
                 dropped: Dropped { over_the_queue: count, ..Dropped::default() },

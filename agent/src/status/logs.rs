@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Shipping of logs, since the agent started.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Logs {
+    /// The log group; absent where nothing is shipped.
+    #[serde(default)]
+    pub group: Option<String>,
     /// Accepted by CloudWatch Logs.
     pub events_shipped: u64,
     /// Given up.

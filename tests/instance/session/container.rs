@@ -11,7 +11,7 @@ fn inside(scene: &Scene, user: &str, command: &str) -> Answer {
     let image = format!("{REGISTRY}/{REPOSITORY}@{}", scene.only().digest.unwrap());
     let line = format!(
         "exec docker run --rm --user {user} --volume /run/node-agent:/run/node-agent --volume /:/host:ro \
-         --entrypoint /host/lib64/ld-linux-x86-64.so.2 {image} --library-path /host/lib/x86_64-linux-gnu \
+         --entrypoint /host/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 {image} --library-path /host/usr/lib/x86_64-linux-gnu \
          /host/usr/bin/agentctl {command}"
     );
     scene.stage.instance().shell(&line)
@@ -30,7 +30,8 @@ fn another_user_of_a_container_with_the_socket_may_look_and_not_change() {
     let refused = inside(&scene, "1000:1000", "restart web");
     assert_eq!(refused.code(), 1, "{refused}");
     assert!(refused.stderr.contains("user 1000 may read but not change anything"), "{refused}");
-    let journal = scene.stage.instance().run(["journalctl", "--no-pager", "-u", "node-agent"]).expect_success();
+    let journal =
+        scene.stage.instance().run(["journalctl", "--no-pager", "-u", "node-agent"]).expect_success();
     assert!(journal.contains("refused a command: uid 1000 (pid "), "{journal}");
     assert_eq!(scene.only(), before, "nothing was changed");
 

@@ -216,7 +216,10 @@ fn volume_row(volume: &Volume) -> Vec<Cell> {
 
 fn below(status: &Status, now: Timestamp, page: Page) -> String {
     let logs = &status.logs;
-    let mut line = format!("logs: {} events shipped", count(logs.events_shipped));
+    let mut line = match &logs.group {
+        Some(group) => format!("logs to {group}: {} events shipped", count(logs.events_shipped)),
+        None => format!("logs: {} events shipped", count(logs.events_shipped)),
+    };
     line.push_str(&format!(", {} dropped", count(logs.events_dropped)));
     let reasons = logs.dropped.by_reason().into_iter().filter(|(_, events)| *events > 0);
     let reasons: Vec<String> = reasons.map(|(why, events)| format!("{} {why}", count(events))).collect();

@@ -62,7 +62,12 @@ pub(super) fn ready() -> Status {
             size_bytes: Some(107_374_182_400),
             used_bytes: Some(13_207_024_435),
         }],
-        logs: Logs { events_shipped: 12_345, bytes_shipped: 1 << 20, ..Logs::default() },
+        logs: Logs {
+            group: Some("/aws/ec2/api".to_owned()),
+            events_shipped: 12_345,
+            bytes_shipped: 1 << 20,
+            ..Logs::default()
+        },
         secrets: vec![Secret {
             name: "app".to_owned(),
             version_id: Some("0c3a5b1e-7d0f-4a52-9f3e-1d2c3b4a5f60".to_owned()),
