@@ -2,6 +2,7 @@
 //! who may do what from inside a container.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![expect(clippy::print_stdout, reason = "a suite prints what it measured")]
 #![expect(clippy::disallowed_methods, reason = "a suite measures, and looks at the host")]
 
 #[path = "session/bundle.rs"]
