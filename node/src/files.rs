@@ -11,19 +11,38 @@ use std::path::Path;
 /// `mode` is the file's permission bits, set before any byte is written. The parent directory is created if missing.
 /// Temporary files of writers that were killed are removed.
 pub fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    put(path, content, mode, Wait::ForDisk)
+}
+
+/// The same for what may be lost with the power: whoever reads `path` sees the old content or the new one, whole, but after
+/// a power failure it may be empty. Waiting for a disk takes milliseconds, and there may be dozens of such files.
+pub fn replace_unsynced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    put(path, content, mode, Wait::Never)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    ForDisk,
+    Never,
+}
+
+fn put(path: &Path, content: &[u8], mode: u32, wait: Wait) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("a path without a parent directory"))?;
     let name = path.file_name().ok_or_else(|| io::Error::other("a path without a file name"))?;
     fs::create_dir_all(directory)?;
     let prefix = format!(".{}.", name.to_string_lossy());
     let temporary = directory.join(format!("{prefix}{}", std::process::id()));
     sweep(directory, &prefix);
-    let written = write_synced(&temporary, content, mode).and_then(|()| fs::rename(&temporary, path));
+    let written = write(&temporary, content, mode, wait).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = written {
         // The error that matters is the first; a left-over temporary is replaced by the next write.
         let _ = fs::remove_file(&temporary);
         return Err(error);
     }
-    File::open(directory)?.sync_all()
+    match wait {
+        Wait::ForDisk => File::open(directory)?.sync_all(),
+        Wait::Never => Ok(()),
+    }
 }
 
 /// Removes what writers of the same file left when they were killed. A temporary file ends in the number of the process
@@ -38,14 +57,17 @@ fn sweep(directory: &Path, prefix: &str) {
     }
 }
 
-fn write_synced(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+fn write(path: &Path, content: &[u8], mode: u32, wait: Wait) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content)?;
-    file.sync_all()
+    match wait {
+        Wait::ForDisk => file.sync_all(),
+        Wait::Never => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -58,6 +80,8 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("state/history.json");
         replace(&path, b"old", 0o644).unwrap();
+        replace_unsynced(&path, b"newer", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"newer");
         replace(&path, b"new", 0o600).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
@@ -70,7 +94,7 @@ mod tests {
         let path = root.path().join("node.toml");
         // The first process lives as long as the machine; numbers end at 2^22 (proc(5), pid_max).
         for left in [".node.toml.1", ".node.toml.4194305", ".other.toml.4194305", ".node.toml.new"] {
-            write_synced(&root.path().join(left), b"half", 0o600).unwrap();
+            write(&root.path().join(left), b"half", 0o600, Wait::Never).unwrap();
         }
         replace(&path, b"new", 0o644).unwrap();
         let names = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name());

@@ -178,10 +178,14 @@ fn replace(paths: &Paths, file: &str, content: &[u8], mode: u32) -> Result<bool,
     if fs::read(&path).is_ok_and(|there| there == content) {
         return Ok(false);
     }
-    if !is_for_people(file) {
-        outdated::note(paths);
-    }
-    files::replace(&path, content, mode).map_err(file_error("install", &path))?;
+    let put = match is_for_people(file) {
+        true => files::replace_unsynced,
+        false => {
+            outdated::note(paths);
+            files::replace
+        }
+    };
+    put(&path, content, mode).map_err(file_error("install", &path))?;
     Ok(true)
 }
 
