@@ -3,6 +3,7 @@
 use crate::Checked;
 use crate::attached_late::{FILE, Models};
 use crate::scene::{Scene, check, outcome, volume};
+use serde_json::Value;
 
 pub(crate) fn run(scene: &mut Scene, models: &Models) -> Checked {
     scene.begin("Second boot: a reboot changes nothing");
@@ -26,7 +27,37 @@ pub(crate) fn run(scene: &mut Scene, models: &Models) -> Checked {
     // cloud-init's last stage comes after multi-user.target, which waits for the unit.
     let ran = "test -e /run/cloud-init/result.json && grep -c 'config-scripts-user already ran' /var/log/cloud-init.log";
     let runs = scene.wait_inside("cloud-init to have nothing to run", ran)?;
-    check("cloud-init did not run user data again", runs == "1", &runs)
+    check("cloud-init did not run user data again", runs == "1", &runs)?;
+    doctor(scene)
+}
+
+/// What the doctor sees on a machine and cannot see in a container: the kernel's messages, disks behind NVMe controllers,
+/// control groups version 2; and the one volume that is amiss.
+fn doctor(scene: &mut Scene) -> Checked {
+    let answer = scene.machine.run("agentctl doctor --json")?;
+    check("`agentctl doctor` ends with 1 on a degraded node", answer.code() == 1, &answer)?;
+    let report: Value = serde_json::from_str(&answer.stdout)?;
+    let findings = report["findings"].as_array().cloned().unwrap_or_default();
+    let verdict = |name: &str| {
+        let found = findings.iter().find(|finding| finding["check"] == name);
+        found.and_then(|finding| finding["verdict"].as_str()).unwrap_or("absent").to_owned()
+    };
+    for (name, expected) in [
+        ("node.toml", "pass"),
+        ("metadata service", "pass"),
+        ("engine", "pass"),
+        ("volume models", "pass"),
+        ("room on models", "pass"),
+        ("volume foreign", "fail"),
+        ("errors of disks", "pass"),
+        ("NVMe time-outs", "warn"),
+        ("nftables", "pass"),
+        ("node-agent.service", "pass"),
+    ] {
+        check(&format!("the doctor says {expected} to {name}"), verdict(name) == expected, &answer)?;
+    }
+    scene.took("the doctor has looked");
+    Ok(())
 }
 
 /// Waits until the unit has ended; a required volume is refused, so it has failed, as user data did.
