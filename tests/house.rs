@@ -2,53 +2,22 @@
 
 #![expect(clippy::expect_used, reason = "a test that cannot read the tree has failed")]
 
+#[path = "sources/mod.rs"]
+mod sources;
+
+use sources::{product_sources, rust_files, workspace};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
 
 const LINES_OF_A_FILE: usize = 400;
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("agent/ lies in the workspace").to_owned()
-}
-
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-}
-
-/// Modules that only tests are compiled with: their names say so, or they are a model or a scenario.
-fn is_test_module(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    text.ends_with("_tests.rs")
-        || ["/tests.rs", "/tests/", "/simulation", "/scenarios/"].iter().any(|part| text.contains(part))
-}
-
 /// Product code of the three crates: path from the workspace's root, and the lines before the tests, without comments.
 fn product_code() -> Vec<(String, String)> {
-    let root = workspace();
-    let crates = ["node/src", "bootstrap/src", "agent/src"];
-    let files = crates.iter().flat_map(|name| rust_files(&root.join(name)));
-    files
-        .filter(|path| !is_test_module(path))
-        .map(|path| {
-            let text = fs::read_to_string(&path).expect("a readable source file");
-            let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
-            let code =
-                code.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-            (path.strip_prefix(&root).expect("inside").to_string_lossy().into_owned(), code)
-        })
-        .collect()
+    let without_tests = |text: &str| {
+        let code = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]"));
+        code.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    };
+    product_sources(|_| true).into_iter().map(|(path, text)| (path, without_tests(&text))).collect()
 }
 
 /// Rows of the table in ARCHITECTURE.md whose first column is headed `head`: the words in backticks of each column.

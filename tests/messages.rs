@@ -6,14 +6,17 @@
 
 #[path = "messages/scan.rs"]
 mod scan;
+#[path = "sources/mod.rs"]
+mod sources;
 #[path = "messages/text.rs"]
 mod text;
 
 use scan::{Found, Hint, Message, scan};
+use sources::{product_sources, workspace};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use text::Text;
 
@@ -62,32 +65,6 @@ const WHYS: &[&str] = &[
     " twice",
 ];
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("agent/ lies in the workspace").to_owned()
-}
-
-fn rust_files(directory: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(directory).expect("a folder of sources").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            files.extend(rust_files(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
-    files
-}
-
-/// As in `house.rs`.
-fn is_test_module(path: &Path) -> bool {
-    let text = path.to_string_lossy();
-    text.ends_with("_tests.rs")
-        || ["/tests.rs", "/tests/", "/simulation", "/scenarios/"].iter().any(|part| text.contains(part))
-        || is_declared_for_tests(path)
-}
-
 /// `#[cfg(test)] mod NAME;` in the module above.
 fn is_declared_for_tests(path: &Path) -> bool {
     let (Some(folder), Some(name)) = (path.parent(), path.file_stem()) else { return false };
@@ -96,26 +73,12 @@ fn is_declared_for_tests(path: &Path) -> bool {
     above.iter().any(|file| fs::read_to_string(file).is_ok_and(|text| text.contains(&declaration)))
 }
 
-/// Product code of the three crates: path from the workspace's root, and what is in it.
-fn product_code() -> Vec<(String, String)> {
-    let root = workspace();
-    let crates = ["node/src", "bootstrap/src", "agent/src"];
-    let files = crates.iter().flat_map(|name| rust_files(&root.join(name)));
-    files
-        .filter(|path| !is_test_module(path))
-        .map(|path| {
-            let source = fs::read_to_string(&path).expect("a readable source file");
-            (path.strip_prefix(&root).expect("inside").to_string_lossy().into_owned(), source)
-        })
-        .collect()
-}
-
 /// Everything that product code says, file by file.
 fn found() -> &'static Found {
     static FOUND: OnceLock<Found> = OnceLock::new();
     FOUND.get_or_init(|| {
         let mut all = Found::default();
-        for (name, source) in product_code() {
+        for (name, source) in product_sources(|path| !is_declared_for_tests(path)) {
             let file = scan(&name, &source);
             all.messages.extend(file.messages);
             all.unreadable.extend(file.unreadable);
@@ -176,7 +139,7 @@ fn every_message_is_found_and_read() {
     let places: BTreeSet<(&str, usize)> =
         found.messages.iter().map(|it| (it.file.as_str(), it.line)).collect();
     let mut passed_over = Vec::new();
-    for (name, source) in product_code() {
+    for (name, source) in product_sources(|path| !is_declared_for_tests(path)) {
         let code = source.split("\n#[cfg(test)]\nmod tests {").next().expect("at least one part");
         for (index, line) in code.lines().enumerate().filter(|(_, line)| !line.trim_start().starts_with("//"))
         {
