@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "the one place that starts nft")]
 
 use crate::firewall::FirewallError;
+use crate::host::program::FOLDERS;
 use std::io;
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -12,8 +13,6 @@ use tokio::io::AsyncWriteExt;
 
 /// A transaction of hundreds of rules takes milliseconds; it may wait for another one.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Not the caller's: a unit and a shell have different ones.
-const FOLDERS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs it with these arguments and this standard input; standard output, or `None` where the table does not exist.
 pub(super) async fn nft(
