@@ -15,9 +15,8 @@ pub mod judge;
 mod look;
 mod program;
 
-use crate::examined::Unknown;
 use crate::finding::{Area, Finding};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use look::Known;
 pub use look::Patient;
@@ -35,8 +34,13 @@ pub async fn examine(patient: &Patient, mut tell: impl FnMut(Vec<Finding>)) {
     let mut areas: FuturesUnordered<BoxFuture<'_, Vec<Finding>>> = FuturesUnordered::new();
     areas.push(Box::pin(within(Area::Metadata, look::metadata(patient, &known))));
     areas.push(Box::pin(within(Area::Aws, look::aws(patient, &known))));
-    areas.push(Box::pin(within(Area::Docker, look::engine(patient, &known))));
-    areas.push(Box::pin(within(Area::Disks, look::disks(patient, &known))));
+    // Asked once for two areas: the engine runs programs to answer.
+    let engine = look::engine(patient).shared();
+    areas.push(Box::pin(within(
+        Area::Docker,
+        engine.clone().map(|facts| judge::engine(&facts, known.wanted())),
+    )));
+    areas.push(Box::pin(within(Area::Disks, look::disks(patient, &known, engine))));
     areas.push(Box::pin(within(Area::Network, look::network(patient, &known))));
     areas.push(Box::pin(within(Area::Units, look::units())));
     areas.push(Box::pin(within(Area::Agent, look::agent(patient, &known))));
@@ -48,7 +52,7 @@ pub async fn examine(patient: &Patient, mut tell: impl FnMut(Vec<Finding>)) {
 /// A look that takes too long is a finding of its own.
 async fn within(area: Area, look: impl Future<Output = Vec<Finding>>) -> Vec<Finding> {
     tokio::time::timeout(AREA_DEADLINE, look).await.unwrap_or_else(|_| {
-        let why = Unknown::because(format!("not known after {} s", AREA_DEADLINE.as_secs()));
-        vec![Finding::fail(area, area.to_string(), why.message, "try again; if it stays so, look at `dmesg`")]
+        let why = format!("not known after {} s", AREA_DEADLINE.as_secs());
+        vec![Finding::fail(area, area.to_string(), why, "try again; if it stays so, look at `dmesg`")]
     })
 }

@@ -6,7 +6,9 @@ mod cloud;
 
 use super::judge;
 use crate::control::client::Client;
-use crate::examined::{AgentFacts, Disks, FileSystem, Metadata, Network, Unknown, VolumeFacts, Wanted};
+use crate::examined::{
+    AgentFacts, Disks, EngineFacts, FileSystem, Metadata, Network, Unknown, VolumeFacts, Wanted,
+};
 use crate::finding::Finding;
 use crate::firewall::Firewall;
 use crate::host::docker::Docker;
@@ -122,15 +124,18 @@ fn address_of(endpoint: &str) -> Option<SocketAddrV4> {
     place.parse().ok().or_else(|| Some(SocketAddrV4::new(place.parse().ok()?, 80)))
 }
 
-pub(super) async fn engine(patient: &Patient, known: &Known) -> Vec<Finding> {
-    let facts = match Docker::connect(patient.environment.get("DOCKER_HOST")) {
-        Ok(docker) => docker.facts().await.map_err(|error| Unknown::of(&error)),
-        Err(error) => Err(Unknown::of(&error)),
-    };
-    judge::engine(&facts, known.wanted())
+/// What the engine says of itself.
+pub(super) async fn engine(patient: &Patient) -> Result<EngineFacts, Unknown> {
+    let docker =
+        Docker::connect(patient.environment.get("DOCKER_HOST")).map_err(|error| Unknown::of(&error))?;
+    docker.facts().await.map_err(|error| Unknown::of(&error))
 }
 
-pub(super) async fn disks(patient: &Patient, known: &Known) -> Vec<Finding> {
+pub(super) async fn disks(
+    patient: &Patient,
+    known: &Known,
+    engine: impl Future<Output = Result<EngineFacts, Unknown>>,
+) -> Vec<Finding> {
     let (mut found, mut file_systems) = (Vec::new(), Vec::new());
     for (name, mount, optional, reason) in volumes(known) {
         let path = patient.paths.at(&mount);
@@ -141,7 +146,7 @@ pub(super) async fn disks(patient: &Patient, known: &Known) -> Vec<Finding> {
         found.push(VolumeFacts { name, mount, optional, mounted, reason });
     }
     file_systems.push(examine::file_system("/", "/", &patient.paths.at("/")).await);
-    file_systems.extend(engine_folders(patient).await);
+    file_systems.extend(engine_folders(engine.await).await);
     judge::disks(&Disks {
         volumes: found,
         file_systems,
@@ -166,10 +171,9 @@ fn volumes(known: &Known) -> Vec<(String, String, bool, Option<String>)> {
     settings.volumes.iter().map(of_settings).collect()
 }
 
-/// Those of the engine's folders that do not lie on the root.
-async fn engine_folders(patient: &Patient) -> Vec<FileSystem> {
-    let Ok(docker) = Docker::connect(patient.environment.get("DOCKER_HOST")) else { return Vec::new() };
-    let Ok(facts) = docker.facts().await else { return Vec::new() };
+/// Where the engine stores; nothing where it does not answer.
+async fn engine_folders(engine: Result<EngineFacts, Unknown>) -> Vec<FileSystem> {
+    let Ok(facts) = engine else { return Vec::new() };
     let mut found = Vec::new();
     for folder in facts.folders {
         found.push(examine::file_system("the engine's disk", &folder, &PathBuf::from(&folder)).await);
