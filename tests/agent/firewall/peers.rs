@@ -96,6 +96,11 @@ impl Connection {
         Ok((connection, name))
     }
 
+    /// The port that it comes from.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        self.0.get_ref().local_addr().map(|address| address.port())
+    }
+
     /// Says a line, and returns what is said back.
     pub(crate) fn say(&mut self, line: &str) -> io::Result<String> {
         self.0.get_mut().write_all(format!("{line}\n").as_bytes())?;
