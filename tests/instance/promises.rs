@@ -11,6 +11,7 @@ mod scene;
 #[path = "promises/secrets.rs"]
 mod secrets;
 
+use harness::crowd::{Crowd, GOOD, Host};
 use harness::local_cloud::{Fault, FaultKind};
 use harness::wait::wait_for;
 use scene::{PATIENCE, Scene, process_inside};
@@ -75,6 +76,38 @@ fn the_status_is_quick_and_true_whatever_is_down() {
     assert_eq!(json.code(), 3, "{json}");
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     assert!(json["stale"]["age_seconds"].is_i64(), "{json:#}");
+}
+
+#[test]
+fn two_hundred_clients_of_every_kind_neither_keep_root_waiting_nor_harm_the_agent() {
+    let Some(scene) = Scene::serving() else { return };
+    scene.settled(&scene.only().digest.unwrap(), &["current"]);
+    let (pid, before) = (scene.agent_pid(), resident(&scene));
+    let alone = fifty_answers(&scene).0[25];
+    for rest in [Duration::from_secs(1), Duration::from_millis(20)] {
+        let host = Host::control_api(scene.stage.instance().path("/run/node-agent/agent.sock"));
+        let crowd = Crowd::gather(host, 200, rest).unwrap();
+        let (times, codes) = fifty_answers(&scene);
+        let after = resident(&scene);
+        let done = crowd.disperse().unwrap();
+        let good: Vec<usize> = done.iter().filter(|(kind, _)| *kind == GOOD).map(|(_, done)| *done).collect();
+        println!(
+            "200 clients, each resting {rest:?}: status median {:.1} ms, longest {:.1} ms, alone {alone:.1} ms; {} \
+             answers to {} good ones; {:.1} MB resident, {:.1} before",
+            times[25],
+            times[49],
+            good.iter().sum::<usize>(),
+            good.len(),
+            after as f64 / 1e6,
+            before as f64 / 1e6
+        );
+        assert_eq!(codes, "0");
+        assert!(times[25] < 20.0, "{times:?}");
+        assert!(good.iter().all(|answers| *answers > 0), "{done:?}");
+        assert!(after < before + 24_000_000, "{after} bytes, {before} before");
+    }
+    assert_eq!(scene.agent_pid(), pid, "it is the same agent");
+    assert_eq!(scene.stage.instance().run(["agentctl", "status"]).code(), 0);
 }
 
 /// The status names the engine within seconds, and answers within one.

@@ -2,121 +2,12 @@
 //! held, and answers root as if they were not there.
 
 use super::*;
-use std::io::{Read, Write};
+use harness::crowd::{Crowd, GOOD, Host};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex};
 
 const CLIENTS: usize = 200;
-const NOBODY: u32 = 65534;
 /// From one act of a client to its next.
-const PAUSE: Duration = Duration::from_millis(20);
-
-/// What every client sees.
-struct Crowd {
-    socket: PathBuf,
-    over: Mutex<bool>,
-    told: Condvar,
-}
-
-impl Crowd {
-    /// Waits a little; whether it is over.
-    fn is_over_after(&self, time: Duration) -> bool {
-        let over = self.over.lock().unwrap();
-        *self.told.wait_timeout_while(over, time, |over| !*over).unwrap().0
-    }
-
-    fn end(&self) {
-        *self.over.lock().unwrap() = true;
-        self.told.notify_all();
-    }
-
-    fn connect(&self) -> Option<UnixStream> {
-        let stream = UnixStream::connect(&self.socket).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Some(stream)
-    }
-
-    /// What is sent may be more than the server takes, and what comes no answer.
-    fn send(&self, bytes: &[u8]) -> Option<UnixStream> {
-        let mut stream = self.connect()?;
-        let _ = stream.write_all(bytes);
-        Some(stream)
-    }
-}
-
-const ASK: &[u8] = b"GET /v1/openapi.json HTTP/1.1\r\nhost: x\r\n\r\n";
-
-/// A kind of client, and how often one did what it does; the good ones count answers.
-type Kind = (&'static str, fn(&Crowd) -> usize);
-
-const KINDS: [Kind; 8] = [
-    ("good", good),
-    ("good", good),
-    ("reads a byte at a time", reads_a_byte_at_a_time),
-    ("reads nothing", reads_nothing),
-    ("says half of it", says_half_of_it),
-    ("sends a header of 1 MiB", sends_a_long_header),
-    ("sends garbage", sends_garbage),
-    ("hangs up", hangs_up),
-];
-
-fn good(crowd: &Crowd) -> usize {
-    let mut answer = Vec::new();
-    let stream = crowd.send(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n");
-    stream.map(|mut stream| stream.read_to_end(&mut answer));
-    usize::from(answer.starts_with(b"HTTP/1.1 200") && answer.ends_with(b"}"))
-}
-
-fn reads_a_byte_at_a_time(crowd: &Crowd) -> usize {
-    let Some(mut stream) = crowd.send(ASK) else { return 0 };
-    while stream.read(&mut [0]).is_ok_and(|count| count > 0) && !crowd.is_over_after(PAUSE / 10) {}
-    1
-}
-
-fn reads_nothing(crowd: &Crowd) -> usize {
-    let _stream = crowd.send(b"GET /v1/status?follow=true HTTP/1.1\r\nhost: x\r\n\r\n");
-    crowd.is_over_after(PATIENCE);
-    1
-}
-
-fn says_half_of_it(crowd: &Crowd) -> usize {
-    let Some(mut stream) = crowd.send(b"POST /v1/upd") else { return 0 };
-    let _ = stream.read_to_end(&mut Vec::new());
-    1
-}
-
-fn sends_a_long_header(crowd: &Crowd) -> usize {
-    let mut request = b"GET /v1/status HTTP/1.1\r\nhost: x\r\nx-long: ".to_vec();
-    request.resize(1 << 20, b'a');
-    let Some(mut stream) = crowd.send(&request) else { return 0 };
-    let _ = stream.read_to_end(&mut Vec::new());
-    1
-}
-
-fn sends_garbage(crowd: &Crowd) -> usize {
-    let garbage: Vec<u8> = (0..4096_u32).map(|n| (n.wrapping_mul(2_654_435_761)).to_be_bytes()[1]).collect();
-    let Some(mut stream) = crowd.send(&garbage) else { return 0 };
-    let _ = stream.read_to_end(&mut Vec::new());
-    1
-}
-
-fn hangs_up(crowd: &Crowd) -> usize {
-    drop(crowd.connect());
-    drop(crowd.send(ASK));
-    1
-}
-
-/// To Linux, credentials are those of a thread: this one is somebody whom less is allowed, where it can be.
-fn become_nobody() {
-    use nix::libc::{SYS_setresuid, syscall};
-    if nix::unistd::Uid::effective().is_root() {
-        // SAFETY: only numbers are passed, and only the thread of one client becomes another user.
-        let result = unsafe { syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-    }
-}
+const REST: Duration = Duration::from_millis(20);
 
 /// Kilobytes that are resident, and open descriptors.
 fn footprint(agent: &Agent) -> (u64, usize) {
@@ -136,25 +27,8 @@ fn two_hundred_clients_of_every_kind_leave_the_agent_unharmed() {
     tree.until_notified("READY=1", &agent);
     tree.until_problem("docker_unresponsive", &agent);
     let before = footprint(&agent);
-    let crowd = Arc::new(Crowd {
-        socket: tree.paths().control_socket(),
-        over: Mutex::new(false),
-        told: Condvar::new(),
-    });
-    let clients = (0..CLIENTS).map(|number| {
-        let crowd = Arc::clone(&crowd);
-        let (kind, act) = KINDS[number % KINDS.len()];
-        let client = std::thread::spawn(move || {
-            become_nobody();
-            let mut done = 0;
-            while !crowd.is_over_after(PAUSE) {
-                done += act(&crowd);
-            }
-            done
-        });
-        (kind, client)
-    });
-    let clients: Vec<_> = clients.collect();
+    let host = Host::control_api(tree.paths().control_socket());
+    let crowd = Crowd::gather(host, CLIENTS, REST).unwrap();
 
     let (mut took, mut most) = (Vec::new(), before);
     for _ in 0..31 {
@@ -168,10 +42,8 @@ fn two_hundred_clients_of_every_kind_leave_the_agent_unharmed() {
     // The loop has no engine to do it with; it says so, as ever.
     let asked = tree.agentctl(&["hold", "api"]);
     assert!(matches!(asked.status.code(), Some(0 | 1)), "{}", story(&asked));
-    crowd.end();
-    for (kind, client) in clients {
-        let done = client.join().unwrap();
-        assert!(done > 0 || kind != "good", "{kind}: no answer\n{}", agent.log());
+    for (kind, done) in crowd.disperse().unwrap() {
+        assert!(done > 0 || kind != GOOD, "{kind}: no answer\n{}", agent.log());
     }
     took.sort();
     println!("agentctl status among {CLIENTS}: median {:?}, slowest {:?}", took[15], took[30]);

@@ -5,6 +5,7 @@
 //! programs are not checked against themselves.
 
 pub mod bench;
+pub mod crowd;
 pub mod demo;
 pub mod docker_daemon;
 pub mod engine_proxy;

@@ -112,6 +112,19 @@ pub fn run_idle() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Measures only `agentctl status`, and prints those rows.
+///
+/// # Errors
+/// What did not start or did not answer.
+pub fn run_status() -> Result<(), Box<dyn Error>> {
+    let stage = ready_stage()?;
+    let mut rows = status::rows(&stage)?;
+    rows.extend(status::crowded_rows(&stage)?);
+    samples::print(&rows);
+    println!("\nload of this host: {}", load());
+    Ok(())
+}
+
 /// Measures only how soon crashed containers are back, and prints those rows.
 ///
 /// # Errors
@@ -172,8 +185,9 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     say("a blank instance boots with our user data");
     let ours = boot::ours(&mut stage)?;
     let mut table = Table(ours.rows());
-    say("100 x agentctl status, docker ps, systemctl status");
+    say("100 x agentctl status, docker ps, systemctl status; then among two hundred clients");
     table.add("agentctl status", status::rows(&stage));
+    table.add("agentctl status among clients", status::crowded_rows(&stage));
     say("an idle node with one service, 60 s");
     table.add("agent, one service", idle::rows(&stage, 1, idle::LOGGING));
     say("nine more services, and 60 s of those: silent, then with a line of log every second");
@@ -204,13 +218,15 @@ pub fn run() -> Result<(), Box<dyn Error>> {
 }
 
 /// What the numbers hold and what they do not.
-const NOTES: [&str; 5] = [
+const NOTES: [&str; 6] = [
     "\nThe chain is bootstrap's own report; its waits are metadata, secrets, volumes, Docker, the agent's download and its \
      start; unpacking is in the download, systemd's reload is not in a wait.",
     "Many first boots: the wall is user data's clock around the program, its start and end included. With delays: 2 ms at \
      the metadata service, 40 ms at Secrets Manager, 50 MB/s for the agent, the volume attached 300 ms after the start.",
     "The shell script fetches no secret and no ECR token (there is no `aws` on the instance), installs no agent, and \
      boots second, with warm caches: all three favour it.",
+    "Two hundred clients: a quarter ask and are answered, the others read slowly or nothing, say half of it, send a \
+     header of 1 MiB or nonsense, or hang up; each rests a second between two acts. The engine's are root, ours nobody.",
     "A first crash is measured. Each has its back-off for more: ours 1, 2, 4 s … up to 1 min, Docker 0.1 s doubling, \
      systemd five starts in 10 s.",
     "Logging services write a line every second, which is read and shipped; silent ones write nothing. CPU is the \

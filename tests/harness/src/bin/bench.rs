@@ -12,13 +12,14 @@ fn main() -> ExitCode {
     let measured = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => bench::run(),
         ["boots"] => bench::run_boots(),
+        ["status"] => bench::run_status(),
         ["idle"] => bench::run_idle(),
         ["crashes"] => bench::run_crashes(),
         ["hundred"] => bench::run_hundred(),
         ["prewarm"] => bench::run_prewarm(),
         ["logs"] => bench::run_logs(),
         _ => {
-            eprintln!("usage: bench [boots|idle|crashes|hundred|prewarm|logs]");
+            eprintln!("usage: bench [boots|status|idle|crashes|hundred|prewarm|logs]");
             return ExitCode::from(2);
         }
     };

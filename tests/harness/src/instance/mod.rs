@@ -152,6 +152,11 @@ impl Instance {
         self.leader
     }
 
+    /// A path inside, as the host sees it, with everything that is mounted there.
+    pub fn path(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.leader))
+    }
+
     /// Where the host sees what this instance has written to its root disk, and nothing of the base image.
     pub fn written(&self) -> PathBuf {
         self.directory.join("upper")
