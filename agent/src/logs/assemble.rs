@@ -10,6 +10,7 @@
 
 use super::body::Builder;
 use super::escape;
+use super::feed::Then;
 use super::json_file::Entry;
 use super::refine::{Refine, Refined};
 
@@ -171,8 +172,8 @@ impl<P: Copy + Ord> Assembler<P> {
         self.push(0, &message, into)
     }
 
-    /// Closes what is open: its log has ended, or has been silent for long enough.
-    pub fn close(&mut self, into: &mut Builder) -> Taken {
+    /// Closes what is open: everything before `read` was taken, and its log has ended, or has been silent for long enough.
+    pub fn close(&mut self, then: Then, read: P, into: &mut Builder) -> Taken {
         // The one that began first goes first.
         let order = match (&self.open[0], &self.open[1]) {
             (Some(out), Some(err)) if err.begins < out.begins => [1, 0],
@@ -184,9 +185,14 @@ impl<P: Copy + Ord> Assembler<P> {
             }
         }
         if let Some(refine) = &mut self.refine {
-            refine.close(self.now_ms);
+            refine.close(then, read, self.now_ms);
         }
         if self.drained(into) { Taken::Yes } else { Taken::Full }
+    }
+
+    /// When there is something to say of what was left out, should nothing come until then: milliseconds since 1970.
+    pub fn says_at_ms(&self) -> Option<i64> {
+        self.refine.as_ref().and_then(Refine::says_at_ms)
     }
 
     /// Forgets what is open, which is read again; rules stand where they stood then.

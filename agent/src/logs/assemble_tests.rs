@@ -49,7 +49,7 @@ fn run(pieces: &[Piece]) -> (Vec<(i64, String)>, Vec<usize>) {
         }
         owed.push(assembler.owed_from(at + 1));
     }
-    while assembler.close(&mut into) == Taken::Full {
+    while assembler.close(Then::Silence, pieces.len(), &mut into) == Taken::Full {
         again(&mut into);
     }
     assert!(!assembler.is_open());

@@ -28,9 +28,22 @@ pub struct Ahead {
     pub kept: u64,
     /// The source is gone: nothing will be added.
     pub ended: bool,
+    /// When there is something to say about what was left out, should nothing come until then: milliseconds since 1970.
+    pub says_at_ms: Option<i64>,
     /// The bell rings when any of this changes: nobody needs to look before, but for what no bell tells (a file system of
     /// another machine).
     pub rings: bool,
+}
+
+/// What comes behind everything that there is to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// More: a message whose end has not come waits for it.
+    More,
+    /// Nothing for now: such a message is taken as it is.
+    Silence,
+    /// Nothing, as far as anybody knows: what is to be said of what was left out is said.
+    Nothing,
 }
 
 /// What was put into a builder.
@@ -90,12 +103,12 @@ pub trait Feed: Send + 'static {
     /// The files cannot be found or kept.
     fn look(&mut self) -> Result<Ahead, FeedError>;
 
-    /// Reads on, until the builder is full or everything is read. `close`: a message whose end has not come is taken as it
-    /// is. `now_ms` is the time of day, in milliseconds since 1970.
+    /// Reads on, until the builder is full or everything is read, and `then` says what that means. `now_ms` is the time of
+    /// day, in milliseconds since 1970.
     ///
     /// # Errors
     /// A file cannot be read. What is in the builder is then to be thrown away, and reading to go back.
-    fn fill(&mut self, into: &mut Builder, close: bool, now_ms: i64) -> Result<Filled, FeedError>;
+    fn fill(&mut self, into: &mut Builder, then: Then, now_ms: i64) -> Result<Filled, FeedError>;
 
     /// Everything before a place was delivered: nothing of it is needed any more.
     fn delivered(&mut self, upto: Place);

@@ -6,7 +6,7 @@
 
 use super::assemble::Assembler;
 use super::body::Builder;
-use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place, Then};
 use super::held::Held;
 use std::borrow::Cow;
 
@@ -50,7 +50,7 @@ impl<N: FnMut() -> Option<Line> + Send + 'static> Feed for LinesFeed<N> {
         Ok(self.held.ahead())
     }
 
-    fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
+    fn fill(&mut self, into: &mut Builder, _: Then, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         self.take();
         Ok(self.held.fill(&mut self.assembler, into, |(timestamp_ms, text)| {
@@ -83,7 +83,7 @@ mod tests {
     fn fill(feed: &mut impl Feed) -> (usize, Place) {
         let destination = Destination { group: "g".to_owned(), stream: "s".to_owned() };
         let mut into = Builder::new(&destination, PUT_LOG_EVENTS);
-        let filled = feed.fill(&mut into, false, 1_000).unwrap();
+        let filled = feed.fill(&mut into, Then::More, 1_000).unwrap();
         (into.finish().map_or(0, |body| body.len()), filled.behind)
     }
 

@@ -5,13 +5,15 @@
 //! the place is on disk before the next batch leaves; a batch that was not taken is thrown away and read again.
 //!
 //! One batch is under way at a time, so that a kill repeats one at most. Only where the way to the service is long
-//! ([`FAR`]) and there is more to send, up to [`MOST_AT_ONCE`] are; they never overlap in time, so that the order of a
+//! (`due::FAR`) and there is more to send, up to `due::MOST_AT_ONCE` are; they never overlap in time, so that the order of a
 //! stream does not depend on which of them arrives first.
+
+mod due;
 
 use super::body::{Body, Builder, PUT_LOG_EVENTS};
 use super::container::Presence;
 use super::deliver::{Outlet, Undelivered, deliver};
-use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use super::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place, Then};
 use super::sink::LogSink;
 use super::source::LogSource;
 use super::tally::Waiting;
@@ -26,23 +28,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Longest time that a line waits for others to share its batch.
-const BATCH_AGE: Duration = Duration::from_secs(2);
-
-/// With so many bytes unread a batch is sent at once: about what one call takes.
-const ENOUGH: u64 = 1024 * 1024;
-
 /// How often a source is looked at while nothing else calls for it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The same, where its bell rings when it is written to.
 const LOOK_SELDOM: Duration = Duration::from_secs(30);
-
-/// An answer that takes longer than this was mostly on its way: more batches may be on theirs meanwhile.
-const FAR: Duration = Duration::from_millis(25);
-
-/// Batches of one source under way at the same time.
-const MOST_AT_ONCE: usize = 4;
 
 /// A batch that was answered, or not.
 struct Answered {
@@ -116,7 +106,7 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
                 }
                 continue;
             };
-            if ahead.ended && ahead.owed == 0 && flight.is_empty() {
+            if ahead.ended && ahead.owed == 0 && ahead.says_at_ms.is_none() && flight.is_empty() {
                 return self.finish().await;
             }
             if self.stop.is_cancelled() && flight.is_empty() && self.is_done(ahead) {
@@ -125,13 +115,12 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
             if flight.is_empty() && self.gave_up_something(ahead).await {
                 continue;
             }
+            let rest = if ahead.rings && flight.is_empty() { LOOK_SELDOM } else { LOOK_EVERY };
+            let next_look = Instant::now() + rest;
             match self.due(ahead, &flight) {
                 Some(at) if at <= Instant::now() => self.send(&mut flight, ahead).await,
-                Some(at) => self.wait(&mut flight, at.min(Instant::now() + LOOK_EVERY)).await,
-                None => {
-                    let rest = if ahead.rings && flight.is_empty() { LOOK_SELDOM } else { LOOK_EVERY };
-                    self.wait(&mut flight, Instant::now() + rest).await;
-                }
+                Some(at) => self.wait(&mut flight, at.min(next_look)).await,
+                None => self.wait(&mut flight, next_look).await,
             }
         }
     }
@@ -156,39 +145,6 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
                 false
             }
         }
-    }
-
-    /// When the next batch is to be read; `None` while there is nothing to read, or enough is under way.
-    fn due(&mut self, ahead: Ahead, flight: &Flight) -> Option<Instant> {
-        let open = ahead.unread == 0 && flight.is_empty() && ahead.owed > 0;
-        if ahead.unread == 0 && !open {
-            self.since = None;
-            return None;
-        }
-        let now = Instant::now();
-        let since = *self.since.get_or_insert(now);
-        if flight.len() >= self.at_once() {
-            return None;
-        }
-        let at_once = ahead.unread >= ENOUGH || self.will_not_go_on() || self.stop.is_cancelled();
-        let at = if at_once { now } else { since + BATCH_AGE };
-        Some(self.pause.map_or(at, |pause| pause.max(at)))
-    }
-
-    /// Whether there is no more to do for an agent that stops. The beginning of a message waits for its end at the next
-    /// start, and a service that does not answer is asked twice.
-    fn is_done(&self, ahead: Ahead) -> bool {
-        let read = ahead.owed == 0 || (ahead.unread == 0 && !self.will_not_go_on());
-        read || self.caught_up || self.failures > 1
-    }
-
-    fn at_once(&self) -> usize {
-        if self.round_trip > FAR && self.failures == 0 { MOST_AT_ONCE } else { 1 }
-    }
-
-    /// Its container writes no more.
-    fn will_not_go_on(&self) -> bool {
-        matches!(*self.presence.borrow(), Presence::Ended(_) | Presence::Removed)
     }
 
     async fn look(&mut self) -> Option<Ahead> {
@@ -217,10 +173,15 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
     /// Reads one batch and sends it on its way.
     async fn send(&mut self, flight: &mut Flight, ahead: Ahead) {
         let permit = self.turn().await;
-        let close = ahead.unread == 0 || self.will_not_go_on();
+        let is_last = self.will_not_go_on() || (self.stop.is_cancelled() && ahead.owed == 0);
+        let then = match ahead.unread {
+            _ if is_last => Then::Nothing,
+            0 => Then::Silence,
+            _ => Then::More,
+        };
         let builder = Builder::new(&self.outlet.destination, PUT_LOG_EVENTS).expecting(ahead.unread);
         let now_ms = (self.shared.clock)().as_millisecond();
-        let filled = self.work(move |feed| fill(feed, builder, close, now_ms)).await;
+        let filled = self.work(move |feed| fill(feed, builder, then, now_ms)).await;
         let (filled, body) = match filled {
             Ok(filled) => filled,
             Err(error) => {
@@ -404,9 +365,9 @@ async fn rung(bell: Option<&Notify>) {
 fn fill(
     feed: &mut Box<dyn Feed>,
     mut builder: Builder,
-    close: bool,
+    then: Then,
     now_ms: i64,
 ) -> Result<(Filled, Option<Body>), FeedError> {
-    let filled = feed.fill(&mut builder, close, now_ms)?;
+    let filled = feed.fill(&mut builder, then, now_ms)?;
     Ok((filled, builder.finish()))
 }

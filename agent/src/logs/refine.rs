@@ -7,8 +7,9 @@
 
 use super::body::Builder;
 use super::escape;
+use super::feed::Then;
 use super::multiline::{Joined, Joiner, Rule};
-use super::shape::{Labels, PatternError, Reason, Shape, State, Verdict};
+use super::shape::{Labels, Notice, PatternError, Reason, Shape, State, Verdict};
 use node::config::settings::{Field, Shaping};
 use std::collections::VecDeque;
 
@@ -104,13 +105,25 @@ impl<P: Copy + Ord> Refine<P> {
         true
     }
 
-    /// Nothing more comes for now: what waits for its next line is an event as it is.
-    pub fn close(&mut self, now_ms: i64) {
+    /// Everything before `read` was taken, and nothing more comes for now: what waits for its next line is an event as it
+    /// is, and what was left out is told where it is time to.
+    pub fn close(&mut self, then: Then, read: P, now_ms: i64) {
         for stream in 0..self.joiners.len() {
             let mut joined = Vec::new();
             self.joiners[stream].flush(&mut joined);
             self.judge_joined(stream, joined, now_ms);
         }
+        let notice = match then {
+            Then::More => None,
+            Then::Silence => self.shape.quiet(now_ms),
+            Then::Nothing => self.shape.close(),
+        };
+        self.say(notice, read);
+    }
+
+    /// When there is something to say, should nothing come until then.
+    pub fn says_at_ms(&self) -> Option<i64> {
+        self.shape.quiet_at_ms()
     }
 
     /// The place from which events are owed, or `read` where none is.
@@ -159,9 +172,8 @@ impl<P: Copy + Ord> Refine<P> {
 
     fn judge(&mut self, timestamp_ms: i64, text: &[u8], begins: P, now_ms: i64) {
         let verdict = self.shape.line(now_ms, timestamp_ms, text);
-        if let Some(notice) = self.shape.notice() {
-            self.ready.push_back(Ready { timestamp_ms: notice.timestamp_ms, text: notice.message, begins });
-        }
+        let notice = self.shape.notice();
+        self.say(notice, begins);
         let text = match verdict {
             Verdict::Keep => String::from_utf8_lossy(text).into_owned(),
             Verdict::KeepAs(text) => text,
@@ -171,6 +183,12 @@ impl<P: Copy + Ord> Refine<P> {
             }
         };
         self.ready.push_back(Ready { timestamp_ms, text, begins });
+    }
+
+    fn say(&mut self, notice: Option<Notice>, begins: P) {
+        let ready =
+            |notice: Notice| Ready { timestamp_ms: notice.timestamp_ms, text: notice.message, begins };
+        self.ready.extend(notice.map(ready));
     }
 }
 

@@ -36,7 +36,7 @@ fn run(rules: &Shaping, messages: &[(usize, String)], events: usize) -> Vec<Stri
         refine.message(*stream, (i64::try_from(at).unwrap(), text.as_bytes()), at, NOW_MS);
         refine.drain(&mut into);
     }
-    refine.close(NOW_MS);
+    refine.close(Then::Silence, messages.len(), NOW_MS);
     while !refine.drain(&mut into) {
         again(&mut into);
     }
@@ -115,6 +115,37 @@ fn limits_say_how_much_they_left_out() {
     let shipped = texts(into.finish()).len() as u64;
     assert_eq!(refine.take_left_out() + shipped, 10);
     assert_eq!(refine.take_left_out(), 0);
+}
+
+#[test]
+fn what_was_repeated_is_told_after_a_minute_of_silence_or_when_nothing_more_comes() {
+    let rules = Shaping { repeat: Some(1), ..Shaping::default() };
+    let told = |then: Then, now_ms: i64| {
+        let mut refine = refine(&rules);
+        for at in 0..4 {
+            refine.message(0, (1_000, b"down"), at, NOW_MS);
+        }
+        let mut into = builder(100);
+        assert!(refine.drain(&mut into));
+        assert_eq!((texts(into.finish()), refine.says_at_ms()), (vec!["down".to_owned()], Some(61_000)));
+        let noted = refine.noted();
+        let mut said = || {
+            let mut into = builder(100);
+            refine.close(then, 4, now_ms);
+            assert_eq!(refine.owed_from(4), 4, "no line is owed for it");
+            assert!(refine.drain(&mut into));
+            let left = refine.says_at_ms();
+            refine.go_back(Some(&noted));
+            (texts(into.finish()), left)
+        };
+        let (first, again) = (said(), said());
+        assert_eq!(first, again, "what was not delivered is told again");
+        first
+    };
+    let notice = vec!["[node-agent] the line before this one came 3 times more; that is left out".to_owned()];
+    assert_eq!(told(Then::Silence, 60_999), (Vec::new(), Some(61_000)));
+    assert_eq!(told(Then::Silence, 61_000), (notice.clone(), None));
+    assert_eq!(told(Then::Nothing, 1_000), (notice, None));
 }
 
 #[test]

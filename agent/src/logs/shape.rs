@@ -203,6 +203,11 @@ impl Shape {
         due.map(|notice| self.labelled(notice))
     }
 
+    /// From when on [`Shape::quiet`] has something to say, should nothing come until then: milliseconds since 1970.
+    pub fn quiet_at_ms(&self) -> Option<i64> {
+        self.repetitions.as_ref().and_then(Repetitions::due_at_ms)
+    }
+
     /// Nothing more comes: what has not been said yet.
     pub fn close(&mut self) -> Option<Notice> {
         let last = self.repetitions.as_mut().and_then(Repetitions::close);

@@ -3,6 +3,7 @@
 use agent::logs::assemble::{Assembler, Taken};
 use agent::logs::body::{Body, Builder, Limits};
 use agent::logs::escape;
+use agent::logs::feed::Then;
 use agent::logs::json_file::{Entry, Parser, second_beginning, torn_text};
 use agent::logs::sink::Destination;
 
@@ -39,7 +40,7 @@ pub fn json_log(data: &[u8]) {
         text_bytes += means_what_a_parser_of_json_reads(line, &entry);
         shipped.take(|into| assembler.entry(&entry, place, into));
     }
-    shipped.take(|into| assembler.close(into));
+    shipped.take(|into| assembler.close(Then::Nothing, log.len() as u64, into));
     assert!(!assembler.is_open(), "what was closed is open");
     assert_eq!(shipped.checked(), text_bytes, "bytes of text that arrive, and that were written");
 }

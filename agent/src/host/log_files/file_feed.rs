@@ -11,7 +11,7 @@ use super::keep::Source;
 use super::watch::News;
 use crate::logs::assemble::{Assembler, Taken};
 use crate::logs::body::Builder;
-use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place, Then};
 use crate::logs::json_file::{Entry, Parser, second_beginning, torn_text};
 use crate::logs::refine::Refined;
 use std::collections::VecDeque;
@@ -334,10 +334,10 @@ impl Feed for FileFeed {
         }
         let unread = self.bytes_behind(self.read)?;
         let kept = if owed > 0 { self.kept_bytes() } else { 0 };
-        Ok(Ahead { unread, owed, kept, ended, rings })
+        Ok(Ahead { unread, owed, kept, ended, says_at_ms: self.assembler.says_at_ms(), rings })
     }
 
-    fn fill(&mut self, into: &mut Builder, close: bool, now_ms: i64) -> Result<Filled, FeedError> {
+    fn fill(&mut self, into: &mut Builder, then: Then, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         if !self.source.folder.files().contains_key(&self.read.file) {
             self.next_file();
@@ -346,7 +346,8 @@ impl Feed for FileFeed {
             match self.read_file(into)? {
                 Step::Full => break true,
                 Step::End if self.may_leave(now_ms) && self.next_file() => {}
-                Step::End => break close && self.assembler.close(into) == Taken::Full,
+                Step::End if then == Then::More => break false,
+                Step::End => break self.assembler.close(then, self.read, into) == Taken::Full,
             }
         };
         // Between two fills nothing is held.

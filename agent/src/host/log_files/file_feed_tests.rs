@@ -84,7 +84,8 @@ fn read(feed: &mut FileFeed, close: bool) -> Vec<String> {
     loop {
         feed.look().unwrap();
         let mut into = builder();
-        let filled = feed.fill(&mut into, close, NOW_MS).unwrap();
+        let then = if close { Then::Silence } else { Then::More };
+        let filled = feed.fill(&mut into, then, NOW_MS).unwrap();
         if let Some(body) = into.finish() {
             let request: serde_json::Value = serde_json::from_slice(&body.json()).unwrap();
             let text = |event: &serde_json::Value| event["message"].as_str().unwrap().to_owned();
@@ -181,7 +182,7 @@ fn what_was_not_delivered_is_read_again() {
     scene.line("one");
     let mut feed = scene.feed(None);
     feed.look().unwrap();
-    let filled = feed.fill(&mut builder(), false, NOW_MS).unwrap();
+    let filled = feed.fill(&mut builder(), Then::More, NOW_MS).unwrap();
     assert!(filled.behind.offset > 0);
     feed.go_back();
     assert_eq!(read(&mut feed, false), ["one"]);
@@ -277,7 +278,7 @@ fn whatever_happens_every_line_is_delivered_once_and_in_order() {
                 Step::Kill => feed = scene.feed(Some(feed.delivered)),
                 Step::Fail => {
                     feed.look().unwrap();
-                    feed.fill(&mut builder(), false, NOW_MS).unwrap();
+                    feed.fill(&mut builder(), Then::More, NOW_MS).unwrap();
                     feed.go_back();
                 }
             }

@@ -7,7 +7,7 @@
 use crate::host::systemd::journal_feed::{Began, Begin, Entry, JournalFeed, Origin, Wanted};
 use crate::logs::assemble::Assembler;
 use crate::logs::body::Builder;
-use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place, Then};
 use crate::logs::held::Held;
 use node::config::settings::Units;
 use node::fault::one_line;
@@ -155,7 +155,7 @@ impl Feed for UnitFeed {
         Ok(Ahead { rings: self.entries.is_some(), ..self.held.ahead() })
     }
 
-    fn fill(&mut self, into: &mut Builder, _: bool, now_ms: i64) -> Result<Filled, FeedError> {
+    fn fill(&mut self, into: &mut Builder, _: Then, now_ms: i64) -> Result<Filled, FeedError> {
         self.assembler.it_is(now_ms);
         self.take()?;
         let units = &self.wanted.units;
@@ -223,7 +223,7 @@ mod tests {
     fn read(feed: &mut UnitFeed) -> (Vec<String>, Place) {
         let destination = Destination { group: "g".to_owned(), stream: "s".to_owned() };
         let mut into = Builder::new(&destination, PUT_LOG_EVENTS);
-        let filled = feed.fill(&mut into, false, 1_000).unwrap();
+        let filled = feed.fill(&mut into, Then::More, 1_000).unwrap();
         let Some(body) = into.finish() else { return (Vec::new(), filled.behind) };
         let request: serde_json::Value = serde_json::from_slice(&body.json()).unwrap();
         let text = |event: &serde_json::Value| event["message"].as_str().unwrap().to_owned();

@@ -17,11 +17,13 @@ use std::path::PathBuf;
 #[derive(Clone)]
 struct Files {
     root: Arc<TempDir>,
+    /// Of lines that are the same, so many a minute are kept.
+    repeat: Option<u32>,
 }
 
 impl Files {
     fn new() -> Files {
-        Files { root: Arc::new(tempfile::tempdir().unwrap()) }
+        Files { root: Arc::new(tempfile::tempdir().unwrap()), repeat: None }
     }
 
     fn state(&self) -> PathBuf {
@@ -57,6 +59,18 @@ impl Files {
     fn keep(&self) -> Keep {
         Keep::new(&self.state())
     }
+
+    fn rules(&self) -> Rules {
+        let shaping = settings::Shaping { repeat: self.repeat, ..settings::Shaping::default() };
+        Rules {
+            max_event: 1000,
+            services: BTreeMap::from([("api".to_owned(), shaping)]),
+            files: Vec::new(),
+            journal: Units::These(Vec::new()),
+            kernel: false,
+            instance_id: "i-0123".to_owned(),
+        }
+    }
 }
 
 impl LogSource for Files {
@@ -70,7 +84,7 @@ impl LogSource for Files {
 
     async fn open(&self, container_id: &str) -> Result<Option<Box<dyn Feed>>, SourceError> {
         let log = LogFile { path: self.log(), service: "api".to_owned(), digest: None };
-        Ok(Some(container_feed(self.keep().begin(container_id, &log).expect("kept"), &rules())))
+        Ok(Some(container_feed(self.keep().begin(container_id, &log).expect("kept"), &self.rules())))
     }
 
     async fn left(&self, known: BTreeSet<String>) -> Vec<Left> {
@@ -80,20 +94,9 @@ impl LogSource for Files {
             name: source.service.clone(),
             stream: None,
             of_container: true,
-            feed: container_feed(source, &rules()),
+            feed: container_feed(source, &self.rules()),
         })
         .collect()
-    }
-}
-
-fn rules() -> Rules {
-    Rules {
-        max_event: 1000,
-        services: BTreeMap::new(),
-        files: Vec::new(),
-        journal: Units::These(Vec::new()),
-        kernel: false,
-        instance_id: "i-0123".to_owned(),
     }
 }
 
@@ -280,5 +283,57 @@ async fn over_the_bound_the_counter_of_dropped_events_is_what_is_missing() {
     assert_eq!(delivered.len() as u64 + dropped, lines.len() as u64);
     let expected: Vec<String> = texts(&lines)[usize::try_from(dropped).unwrap()..].to_vec();
     assert_eq!(delivered, expected, "the oldest went");
+    run.stop().await;
+}
+
+/// The line, and how often it came.
+fn came(times: usize, at: Timestamp) -> Vec<(Timestamp, String)> {
+    vec![(at, "connection refused".to_owned()); times]
+}
+
+fn told(line_by_line: &[usize]) -> Vec<String> {
+    let told = |more: &usize| {
+        format!("[node-agent] the line before this one came {more} times more; that is left out")
+    };
+    line_by_line.iter().flat_map(|more| ["connection refused".to_owned(), told(more)]).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_often_the_last_line_came_is_told_in_silence_at_the_end_of_the_container_and_of_the_agent() {
+    let files = Files { repeat: Some(1), ..Files::new() };
+    let service = ScriptedService::default();
+    let started = Instant::now();
+    let now = || BEGIN + SignedDuration::try_from(started.elapsed()).unwrap();
+
+    let run = Run::start(&files, &service, u64::MAX);
+    files.write(&came(5, now()));
+    run.show(&running());
+    run.until("the line", |run| run.service.count(STREAM) == 1).await;
+    let after_the_line = Instant::now();
+    run.until("how often it came", |run| run.service.count(STREAM) == 2).await;
+    assert!(after_the_line.elapsed() >= Duration::from_secs(50), "{:?}", after_the_line.elapsed());
+    assert_eq!(service.messages(STREAM), told(&[4]));
+    let calls = service.calls().len();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(service.calls().len(), calls, "it is said once");
+
+    // The same line after a time is a new one.
+    files.write(&came(3, now()));
+    run.until("the line again", |run| run.service.count(STREAM) == 3).await;
+    run.stop().await;
+    assert_eq!(service.messages(STREAM), told(&[4, 2]), "the agent stops");
+
+    let run = Run::start(&files, &service, u64::MAX);
+    service.otherwise(Reply::Fail(PutError::Retry { reason: "no route".to_owned() }));
+    // The clock of this run begins anew.
+    files.write(&came(4, BEGIN));
+    run.show(&running());
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    files.remove();
+    run.board.publish_services(Vec::new(), Vec::new(), Vec::new(), BEGIN);
+    service.otherwise(Reply::Accept);
+    run.until("all of it", |run| run.service.count(STREAM) == 6).await;
+    assert_eq!(service.messages(STREAM), told(&[4, 2, 3]), "the container is gone");
+    run.until("nothing kept", |_| fs::read_dir(files.state().join("logs")).unwrap().count() == 0).await;
     run.stop().await;
 }

@@ -3,7 +3,7 @@
 use super::service::ScriptedService;
 use super::*;
 use crate::logs::body::Builder;
-use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place};
+use crate::logs::feed::{Ahead, Feed, FeedError, Filled, GivenUp, Place, Then};
 use crate::logs::source::Left;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
@@ -27,7 +27,7 @@ impl Feed for Silent {
         Ok(Ahead { rings: self.rings, ..Ahead::default() })
     }
 
-    fn fill(&mut self, _: &mut Builder, _: bool, _: i64) -> Result<Filled, FeedError> {
+    fn fill(&mut self, _: &mut Builder, _: Then, _: i64) -> Result<Filled, FeedError> {
         unreachable!("there is nothing to read")
     }
 

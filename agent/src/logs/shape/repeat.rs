@@ -63,6 +63,12 @@ impl Repetitions {
         if is_over { run.say() } else { None }
     }
 
+    /// From when on [`Repetitions::due`] has something to say, should nothing come until then.
+    pub(super) fn due_at_ms(&self) -> Option<i64> {
+        let run = self.run.as_ref().filter(|run| run.dropped > 0)?;
+        Some(run.since_ms.max(run.last_ms).saturating_add(WINDOW_MS))
+    }
+
     /// What has to be said because nothing will come.
     pub(super) fn close(&mut self) -> Option<Notice> {
         self.run.as_mut().and_then(Run::say)

@@ -4,7 +4,7 @@ use super::super::folder::Kept;
 use super::{FileFeed, Step};
 use crate::logs::assemble::Taken;
 use crate::logs::body::{Builder, PUT_LOG_EVENTS};
-use crate::logs::feed::{FeedError, GivenUp, Place};
+use crate::logs::feed::{FeedError, GivenUp, Place, Then};
 use crate::logs::sink::Destination;
 use std::cmp::Ordering;
 
@@ -56,7 +56,9 @@ impl FileFeed {
         loop {
             let mut builder = Builder::new(&nowhere, PUT_LOG_EVENTS);
             let step = self.read_file(&mut builder)?;
-            let full = matches!(step, Step::Full) || self.assembler.close(&mut builder) == Taken::Full;
+            // What there is to say of what was left out is no event of the log.
+            let closed = |feed: &mut Self, into| feed.assembler.close(Then::More, feed.read, into);
+            let full = matches!(step, Step::Full) || closed(self, &mut builder) == Taken::Full;
             events += builder.len() as u64;
             if !full {
                 return Ok(events);
