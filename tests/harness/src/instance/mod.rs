@@ -350,14 +350,21 @@ fn furnish(root: &Path, id: &str, description: &Description) -> io::Result<()> {
     Ok(())
 }
 
+/// systemd-nspawn makes the groups of its machine below its own, by the same name for all: `payload`. Where instances run
+/// side by side, each is started in a group of its own, or the systemd of one removes the group of a unit that the other
+/// is just starting under the same name, which then fails with 219/CGROUP.
+const IN_OWN_GROUP: &str = "for tree in /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do \
+    if [ -d $tree ]; then mkdir -p $tree/$0 && echo $$ > $tree/$0/cgroup.procs || exit 1; fi; done; exec \"$@\"";
+
 fn start_machine(
     directory: &Path,
     network: &InstanceNetwork,
     description: &Description,
 ) -> io::Result<Child> {
     let console = fs::OpenOptions::new().create(true).append(true).open(directory.join("console.log"))?;
-    let mut command = Command::new("systemd-nspawn");
+    let mut command = Command::new("sh");
     command
+        .args(["-c", IN_OWN_GROUP, network.name(), "systemd-nspawn"])
         // Docker sets up forwarding; everything else below /proc/sys stays read-only.
         .env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network")
         .args(["--quiet", "--boot", "--register=no", "--keep-unit", "--capability=all"])
