@@ -34,19 +34,26 @@ impl<S: LogSource, K: LogSink> Pump<S, K> {
         if flight.len() >= self.at_once() {
             return None;
         }
-        let at_once = ahead.unread >= ENOUGH || self.will_not_go_on() || self.stop.is_cancelled();
-        let at = if at_once { now } else { since + BATCH_AGE };
-        Some(self.pause.map_or(at, |pause| pause.max(at)))
+        let at_once = ahead.unread >= ENOUGH || self.is_ending();
+        Some(self.after_pause(if at_once { now } else { since + BATCH_AGE }))
     }
 
     /// When what was left out is to be told, where all is read: once it was silent for a while, or nothing more will come.
     fn says_at(&self, at_ms: i64) -> Instant {
         let now = Instant::now();
-        let at_once = self.will_not_go_on() || self.stop.is_cancelled();
         let left_ms = at_ms.saturating_sub((self.shared.clock)().as_millisecond());
         let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or_default());
-        let at = if at_once { now } else { now + left };
+        self.after_pause(if self.is_ending() { now } else { now + left })
+    }
+
+    /// Not before a service that failed is to be tried again.
+    fn after_pause(&self, at: Instant) -> Instant {
         self.pause.map_or(at, |pause| pause.max(at))
+    }
+
+    /// Nothing is to be waited for: its container writes no more, or the agent stops.
+    fn is_ending(&self) -> bool {
+        self.will_not_go_on() || self.stop.is_cancelled()
     }
 
     /// Whether there is no more to do for an agent that stops. The beginning of a message waits for its end at the next

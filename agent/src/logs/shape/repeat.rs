@@ -57,10 +57,7 @@ impl Repetitions {
 
     /// What has to be said because the minute is over and nothing has come since.
     pub(super) fn due(&mut self, now_ms: i64) -> Option<Notice> {
-        let run = self.run.as_mut()?;
-        let is_over = now_ms.saturating_sub(run.since_ms) >= WINDOW_MS
-            && now_ms.saturating_sub(run.last_ms) >= WINDOW_MS;
-        if is_over { run.say() } else { None }
+        if self.due_at_ms()? <= now_ms { self.close() } else { None }
     }
 
     /// From when on [`Repetitions::due`] has something to say, should nothing come until then.

@@ -57,8 +57,8 @@ impl FileFeed {
             let mut builder = Builder::new(&nowhere, PUT_LOG_EVENTS);
             let step = self.read_file(&mut builder)?;
             // What there is to say of what was left out is no event of the log.
-            let closed = |feed: &mut Self, into| feed.assembler.close(Then::More, feed.read, into);
-            let full = matches!(step, Step::Full) || closed(self, &mut builder) == Taken::Full;
+            let full = matches!(step, Step::Full)
+                || self.assembler.close(Then::More, self.read, &mut builder) == Taken::Full;
             events += builder.len() as u64;
             if !full {
                 return Ok(events);
