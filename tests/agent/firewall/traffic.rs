@@ -149,10 +149,13 @@ fn remembered(container: &Running, state: &str) -> std::io::Result<Vec<String>> 
     Ok(all.lines().filter(of_it).map(str::to_owned).collect())
 }
 
+fn is_from(port: u16, line: &str) -> bool {
+    line.contains(&format!(" sport={port} "))
+}
+
 /// How many of them come from these ports.
 fn from(ports: &[u16], lines: &[String]) -> usize {
-    let is_one = |line: &&String| ports.iter().any(|port| line.contains(&format!(" sport={port} ")));
-    lines.iter().filter(is_one).count()
+    lines.iter().filter(|line| ports.iter().any(|port| is_from(*port, line))).count()
 }
 
 /// Connects, hangs up, and returns the port of a connection that is remembered as over for two minutes.
@@ -161,7 +164,6 @@ fn from(ports: &[u16], lines: &[String]) -> usize {
 /// comes to nobody, is answered with a reset, and the connection is remembered for ten seconds only. So it tries again.
 fn over(scene: &Scene, container: &Running) -> u16 {
     let to = SocketAddr::from((INSTANCE_ADDRESS, TCP));
-    let mut ends = Vec::new();
     for _ in 0..50 {
         let (connection, name) = Connection::open(outside(scene), to, PLENTY).expect("a connection");
         assert_eq!(name, container.observed.name);
@@ -169,9 +171,8 @@ fn over(scene: &Scene, container: &Running) -> u16 {
         drop(connection);
         let mut end = "";
         wait_for("the connection to be over", PLENTY, || {
-            let lines = remembered(container, "").map_err(|error| error.to_string())?;
-            let its: Vec<_> =
-                lines.into_iter().filter(|line| from(&[port], std::slice::from_ref(line)) == 1).collect();
+            let mut its = remembered(container, "").map_err(|error| error.to_string())?;
+            its.retain(|line| is_from(port, line));
             let is_over = |state: &&str| its.iter().any(|line| line.contains(state));
             end = [" TIME_WAIT ", " CLOSE "].into_iter().find(is_over).ok_or(format!("{port}: {its:?}"))?;
             Ok(())
@@ -180,9 +181,8 @@ fn over(scene: &Scene, container: &Running) -> u16 {
         if end == " TIME_WAIT " {
             return port;
         }
-        ends.push(end);
     }
-    panic!("no connection to {} ended in TIME_WAIT: {ends:?}", container.observed.name);
+    panic!("50 connections to {} ended in a reset", container.observed.name);
 }
 
 fn what_is_over_is_forgotten(scene: &mut Scene) {

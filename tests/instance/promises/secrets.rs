@@ -108,7 +108,7 @@ fn in_files(place: &Path, needle: &str) -> BTreeSet<String> {
 fn written(scene: &Scene) -> Vec<(&'static str, PathBuf)> {
     let instance = scene.stage.instance();
     let own = instance.root().parent().unwrap().to_owned();
-    let inside = PathBuf::from(format!("/proc/{}/root", instance.leader()));
+    let inside = instance.path("");
     vec![
         ("disk", own.join("upper")),
         ("docker", own.join("docker")),
